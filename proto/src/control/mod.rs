@@ -1,0 +1,54 @@
+//! The JSON types of the manager's HTTP API that PoPs, edges and the operator's command share.
+//!
+//! Every type here is what travels; what is stored is the manager's own affair. Unknown fields are
+//! ignored on receipt, so that an older PoP can talk to a newer manager.
+
+mod ids;
+mod node;
+mod pop;
+mod user;
+
+pub use ids::{IdError, NodeId, PopId, UserName};
+pub use node::{
+    Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, EnrolmentKey,
+    EnrolmentKeyCreated, NodeView, TunnelClaims, assignment_message, enrolment_message,
+};
+pub use pop::{
+    NodeConnected, PopCreate, PopCreated, PopHeartbeat, PopHeartbeatReply, PopView, UserRecord,
+};
+pub use user::{ReplyMode, UserCreate, UserCreated, UserUpdate, UserView};
+
+use serde::{Deserialize, Serialize};
+
+/// Path under which every route of the API lies.
+pub const API_PREFIX: &str = "/api/v1";
+
+/// `iss` of every token the manager signs.
+pub const TOKEN_ISSUER: &str = "titan-manager";
+
+/// An error as RFC 9457 problem details, `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// A URI reference that names the kind of problem, `about:blank` where the status says it all.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A short summary of the kind of problem.
+    pub title: String,
+    /// The HTTP status of this answer.
+    pub status: u16,
+    /// What went wrong this time, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Page<T> {
+    /// The items of this page, in the order of their ids.
+    pub items: Vec<T>,
+    /// What to send as `cursor` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}

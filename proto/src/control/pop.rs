@@ -1,0 +1,120 @@
+//! PoPs: registration, heartbeats and what a PoP may know of a user.
+
+use serde::{Deserialize, Serialize};
+
+use super::{NodeId, PopId, ReplyMode, UserName};
+
+/// Body of `POST /api/v1/pops`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PopCreate {
+    /// The PoP's name.
+    pub id: PopId,
+    /// The PoP's region, an ISO 3166-1 alpha-2 code.
+    #[serde(default)]
+    pub region: Option<String>,
+}
+
+/// Answer to the registration of a PoP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PopCreated {
+    /// The PoP's name.
+    pub id: PopId,
+    /// Its credential, sent as `Authorization: Bearer`; shown this once.
+    pub credential: String,
+}
+
+/// A PoP as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PopView {
+    /// The PoP's name.
+    pub id: PopId,
+    /// Its region.
+    pub region: Option<String>,
+    /// Whether it sent a heartbeat within the last 15 seconds.
+    pub online: bool,
+    /// Where edges dial it, as it last said.
+    pub tunnel_url: Option<String>,
+    /// Where customers reach its proxy port, as it last said.
+    pub proxy_addr: Option<String>,
+    /// Tunnels it holds.
+    pub tunnels: u32,
+    /// Sessions it carries.
+    pub sessions: u32,
+    /// Version of its program.
+    pub version: Option<String>,
+    /// Registered at, seconds since the Unix epoch.
+    pub created_at: u64,
+}
+
+/// Body of `POST /api/v1/pop/heartbeat`, sent by a PoP every few seconds and when a node comes or goes.
+///
+/// Nodes travel as changes. The manager answers `resync` when it does not hold the state that
+/// `boot_id` and `sequence` continue; the PoP then sends the whole list with `full`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PopHeartbeat {
+    /// Random number of this run of the PoP, hexadecimal.
+    pub boot_id: String,
+    /// Counts heartbeats of this run from 1.
+    pub sequence: u64,
+    /// Where edges can dial this PoP, `ws://host:port/tunnel`.
+    pub tunnel_url: String,
+    /// Where customers reach the proxy port.
+    pub proxy_addr: String,
+    /// Version of the PoP's program.
+    pub version: String,
+    /// Tunnels held now.
+    pub tunnels: u32,
+    /// Sessions carried now.
+    pub sessions: u32,
+    /// Whether the PoP takes new nodes; false while it drains.
+    pub accepting: bool,
+    /// Whether `connected` is the whole list rather than what is new.
+    pub full: bool,
+    /// Nodes that connected since the last heartbeat that was answered.
+    pub connected: Vec<NodeConnected>,
+    /// Nodes that left since the last heartbeat that was answered.
+    pub disconnected: Vec<NodeId>,
+}
+
+/// A node's tunnel as its PoP reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeConnected {
+    /// The node.
+    pub node: NodeId,
+    /// The address its tunnel comes from.
+    pub address: String,
+}
+
+/// Answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PopHeartbeatReply {
+    /// The PoP's own id, as the manager knows its credential.
+    pub pop: PopId,
+    /// The manager's Ed25519 public key for tunnel tokens, 64 hexadecimal digits.
+    pub token_key: String,
+    /// Whether the next heartbeat must carry the whole list of nodes.
+    pub resync: bool,
+}
+
+/// Answer to `GET /api/v1/pop/users/{name}`: all a PoP needs to serve the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UserRecord {
+    /// The user.
+    pub name: UserName,
+    /// Changes whenever anything about the user does.
+    pub version: u64,
+    /// Argon2id hash of the password in PHC string form.
+    pub password_hash: String,
+    /// Whether the user may connect.
+    pub enabled: bool,
+    /// How the user's connections are answered; absent: as the PoP's operator set.
+    #[serde(default)]
+    pub reply_mode: Option<ReplyMode>,
+}
