@@ -92,6 +92,48 @@ impl PopId {
 }
 text_id!(PopId);
 
+/// A region: an ISO 3166-1 alpha-2 code. Read in either case, kept and written in upper case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z]{2}$"))]
+#[serde(try_from = "String", into = "String")]
+pub struct Region([u8; 2]);
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|&byte| write!(f, "{}", char::from(byte)))
+    }
+}
+
+impl FromStr for Region {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if let Some(c) = text.chars().find(|c| !c.is_ascii_alphabetic()) {
+            return Err(IdError::Character(c));
+        }
+        let code: [u8; 2] = text
+            .as_bytes()
+            .try_into()
+            .map_err(|_| IdError::Length { min: 2, max: 2 })?;
+        Ok(Self(code.map(|byte| byte.to_ascii_uppercase())))
+    }
+}
+
+impl TryFrom<String> for Region {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<Region> for String {
+    fn from(region: Region) -> String {
+        region.to_string()
+    }
+}
+
 /// A node's id: the first 16 bytes of the SHA-256 of its Ed25519 public key, so that no node can
 /// claim another's. Written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -170,9 +212,25 @@ mod tests {
     fn names_outside_their_alphabet_are_refused() {
         assert_eq!("a-b".parse::<UserName>(), Err(IdError::Character('-')));
         assert_eq!("Pop".parse::<PopId>(), Err(IdError::Character('P')));
-        assert_eq!("".parse::<UserName>(), Err(IdError::Length { min: 1, max: 64 }));
+        assert_eq!(
+            "".parse::<UserName>(),
+            Err(IdError::Length { min: 1, max: 64 })
+        );
         assert!("a".repeat(65).parse::<UserName>().is_err());
         assert!("a.b_c@d+1".parse::<UserName>().is_ok());
+    }
+
+    #[test]
+    fn a_region_is_two_letters_in_upper_case() {
+        assert_eq!(
+            "us".parse::<Region>().map(|region| region.to_string()),
+            Ok("US".into())
+        );
+        assert_eq!("U1".parse::<Region>(), Err(IdError::Character('1')));
+        assert_eq!(
+            "USA".parse::<Region>(),
+            Err(IdError::Length { min: 2, max: 2 })
+        );
     }
 
     #[test]

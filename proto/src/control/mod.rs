@@ -1,17 +1,19 @@
 //! The JSON types of the manager's HTTP API that PoPs, edges and the operator's command share.
 //!
-//! Every type here is what travels; what is stored is the manager's own affair. Unknown fields are
-//! ignored on receipt, so that an older PoP can talk to a newer manager.
+//! Every type here is what travels; what is stored is the manager's own affair. Between
+//! PoP, edge and manager unknown fields are ignored, so that an older one can talk to a newer one;
+//! in what an operator asks for they are refused, so that nothing is silently left undone.
 
 mod ids;
 mod node;
 mod pop;
 mod user;
 
-pub use ids::{IdError, NodeId, PopId, UserName};
+pub use ids::{IdError, NodeId, PopId, Region, UserName};
 pub use node::{
     Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, EnrolmentKey,
-    EnrolmentKeyCreated, NodeView, TunnelClaims, assignment_message, enrolment_message,
+    EnrolmentKeyCreate, EnrolmentKeyCreated, NodeView, TunnelClaims, assignment_message,
+    enrolment_message,
 };
 pub use pop::{
     NodeConnected, PopCreate, PopCreated, PopHeartbeat, PopHeartbeatReply, PopView, UserRecord,

@@ -1,8 +1,10 @@
 //! Nodes (edges): enrolment, the daily question "which PoP?", and the token that answers it.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, PopId};
+use super::{NodeId, PopId, Region};
 
 /// Body of `POST /api/v1/nodes/enrol`: an edge makes itself known with an enrolment key.
 ///
@@ -31,8 +33,8 @@ pub fn enrolment_message(enrolment_key: &str) -> Vec<u8> {
 pub struct EnrolResponse {
     /// The node's id, derived from its public key.
     pub node_id: NodeId,
-    /// The region the enrolment key gives its nodes, an upper-case ISO 3166-1 alpha-2 code.
-    pub region: Option<String>,
+    /// The region the enrolment key gives its nodes.
+    pub region: Option<Region>,
 }
 
 /// Answer to `POST /api/v1/nodes/{id}/challenge`: what to sign, so that no clock need agree.
@@ -76,7 +78,7 @@ pub struct Assignment {
     /// Seconds for which the token can be used to open a tunnel.
     pub expires_in_s: u64,
     /// The node's region, for its own `whoami`.
-    pub region: Option<String>,
+    pub region: Option<Region>,
 }
 
 /// Claims of a tunnel token (JWT, EdDSA), checked by the PoP with the manager's public key.
@@ -94,7 +96,7 @@ pub struct TunnelClaims {
     pub exp: u64,
     /// The node's region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
+    pub region: Option<Region>,
 }
 
 /// A node as the operator sees it.
@@ -104,7 +106,7 @@ pub struct NodeView {
     /// The node's id.
     pub id: NodeId,
     /// Region given at enrolment.
-    pub region: Option<String>,
+    pub region: Option<Region>,
     /// Version of its program when it last asked for a PoP.
     pub version: String,
     /// Enrolled at, seconds since the Unix epoch.
@@ -114,7 +116,18 @@ pub struct NodeView {
     /// The PoP that holds it, or the one it was last assigned to.
     pub pop: Option<PopId>,
     /// The address it connects from, while online.
-    pub address: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub address: Option<IpAddr>,
+}
+
+/// Body of `POST /api/v1/enrolment-keys`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EnrolmentKeyCreate {
+    /// Region of the nodes that enrol with this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
 }
 
 /// An enrolment key as the operator sees it; the key itself is shown only when made.
@@ -124,7 +137,7 @@ pub struct EnrolmentKey {
     /// Public handle of the key.
     pub id: String,
     /// Region its nodes get.
-    pub region: Option<String>,
+    pub region: Option<Region>,
     /// Made at, seconds since the Unix epoch.
     pub created_at: u64,
 }

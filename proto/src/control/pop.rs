@@ -1,18 +1,21 @@
 //! PoPs: registration, heartbeats and what a PoP may know of a user.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, PopId, ReplyMode, UserName};
+use super::{NodeId, PopId, Region, ReplyMode, UserName};
 
 /// Body of `POST /api/v1/pops`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct PopCreate {
     /// The PoP's name.
     pub id: PopId,
-    /// The PoP's region, an ISO 3166-1 alpha-2 code.
-    #[serde(default)]
-    pub region: Option<String>,
+    /// The PoP's region: nodes of the same region prefer it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
 }
 
 /// Answer to the registration of a PoP.
@@ -32,7 +35,7 @@ pub struct PopView {
     /// The PoP's name.
     pub id: PopId,
     /// Its region.
-    pub region: Option<String>,
+    pub region: Option<Region>,
     /// Whether it sent a heartbeat within the last 15 seconds.
     pub online: bool,
     /// Where edges dial it, as it last said.
@@ -51,8 +54,13 @@ pub struct PopView {
 
 /// Body of `POST /api/v1/pop/heartbeat`, sent by a PoP every few seconds and when a node comes or goes.
 ///
-/// Nodes travel as changes. The manager answers `resync` when it does not hold the state that
-/// `boot_id` and `sequence` continue; the PoP then sends the whole list with `full`.
+/// Nodes travel as changes: `connected` and `disconnected` hold the nodes whose state changed since
+/// the last heartbeat that was *answered*, each node in at most one of the two, as it is now. A
+/// heartbeat whose answer was lost is therefore not repeated: its changes travel again in the next
+/// one, under the next `sequence`. One that arrives with a `sequence` already passed is ignored.
+///
+/// The manager answers `resync` when it does not hold the state that `boot_id` continues; the PoP
+/// then sends the whole list with `full`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PopHeartbeat {
@@ -87,7 +95,8 @@ pub struct NodeConnected {
     /// The node.
     pub node: NodeId,
     /// The address its tunnel comes from.
-    pub address: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub address: IpAddr,
 }
 
 /// Answer to a heartbeat.

@@ -19,6 +19,7 @@ pub enum ReplyMode {
 /// Body of `POST /api/v1/users`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct UserCreate {
     /// The name to log in with.
     pub name: UserName,
@@ -49,9 +50,13 @@ pub struct UserCreated {
     pub password: Option<String>,
 }
 
-/// Body of `PATCH /api/v1/users/{name}`: absent fields stay as they are.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// Body of `PATCH /api/v1/users/{name}`: absent fields stay as they are (RFC 7396).
+///
+/// A field the manager does not know is refused, not ignored: an operator who mistypes `enabled`
+/// must not believe that the user is off.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct UserUpdate {
     /// A new password, 8 to 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,9 +64,23 @@ pub struct UserUpdate {
     /// Whether the user may connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// How the user's connections are answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply_mode: Option<ReplyMode>,
+    /// How the user's connections are answered; `null` (`Some(None)`): as each PoP's operator set.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<ReplyMode>))]
+    pub reply_mode: Option<Option<ReplyMode>>,
+}
+
+/// Tells `null` from an absent field, which serde treats alike.
+fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// A user as the operator sees it.
@@ -78,4 +97,41 @@ pub struct UserView {
     pub reply_mode: Option<ReplyMode>,
     /// Created at, seconds since the Unix epoch.
     pub created_at: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(text: &str) -> Result<UserUpdate, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn null_resets_the_reply_mode_and_absence_leaves_it() {
+        let mode = |text| update(text).map(|update| update.reply_mode).ok();
+        assert_eq!(mode("{}"), Some(None));
+        assert_eq!(mode(r#"{"reply_mode":null}"#), Some(Some(None)));
+        assert_eq!(
+            mode(r#"{"reply_mode":"confirmed"}"#),
+            Some(Some(Some(ReplyMode::Confirmed)))
+        );
+    }
+
+    #[test]
+    fn an_update_survives_its_text_form() {
+        for reply_mode in [None, Some(None), Some(Some(ReplyMode::Optimistic))] {
+            let sent = UserUpdate {
+                reply_mode,
+                ..UserUpdate::default()
+            };
+            let text = serde_json::to_string(&sent).expect("plain data");
+            assert_eq!(update(&text).expect("what was written"), sent);
+        }
+    }
+
+    #[test]
+    fn a_mistyped_field_is_refused() {
+        assert!(update(r#"{"enable":false}"#).is_err());
+    }
 }
