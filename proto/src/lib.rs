@@ -8,4 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod addr;
 pub mod control;
+pub mod reason;
+pub mod socks5;
