@@ -10,5 +10,11 @@
 
 pub mod addr;
 pub mod control;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+pub mod credentials;
+pub mod limits;
+pub mod mux;
 pub mod reason;
 pub mod socks5;
+pub mod ws;

@@ -1,0 +1,230 @@
+//! What arrives: bytes from the transport become changes of sessions and events.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::{
+    CloseCause, Connection, Event, FrameHeader, FrameKind, Hello, OpenRequest, Reset, SessionId,
+    Side, Violation, connection::Phase, inbox::Arrived, open::decode_bound, session::Session,
+};
+use crate::{
+    reason::Reason,
+    ws::{CloseCode, Opcode, Piece},
+};
+
+impl Connection {
+    /// Takes in what the transport gave. Consumes all of `input` but an incomplete header or
+    /// control frame, which must stay in front of what comes next.
+    ///
+    /// # Errors
+    /// The peer broke the protocol: the tunnel is over. What [`poll_transmit`](Self::poll_transmit)
+    /// still gives, a close frame, should be sent before the transport is closed.
+    pub fn handle_input(&mut self, input: &mut BytesMut, now: Instant) -> Result<(), Violation> {
+        self.heartbeat.heard(now);
+        while self.phase != Phase::Over {
+            let step = match self.deframer.next(input) {
+                Ok(None) => return Ok(()),
+                Ok(Some(piece)) => self.handle_piece(piece, now),
+                Err(error) => Err(Violation::from(error)),
+            };
+            if let Err(violation) = step.and_then(|()| self.check_backlog()) {
+                self.fail(violation.clone());
+                return Err(violation);
+            }
+        }
+        // A closed WebSocket takes nothing more (RFC 6455 §5.5.1).
+        input.clear();
+        Ok(())
+    }
+
+    fn handle_piece(&mut self, piece: Piece, now: Instant) -> Result<(), Violation> {
+        match piece {
+            Piece::Data {
+                opcode: Opcode::Binary,
+                bytes,
+                message_end,
+            } => match self.inbox.push(bytes, message_end)? {
+                Arrived::Data { id, bytes } => self.handle_data(id, bytes),
+                Arrived::Frame { header, payload } => self.handle_frame(header, &payload, now),
+                Arrived::Incomplete => Ok(()),
+            },
+            Piece::Data { .. } => Err(Violation::TextMessage),
+            Piece::Ping(payload) => {
+                self.outbox.answer_ping(payload);
+                Ok(())
+            }
+            Piece::Pong(payload) => {
+                self.heartbeat.pong(&payload, now);
+                Ok(())
+            }
+            Piece::Close(close) => {
+                self.handle_close(close);
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_close(&mut self, close: Option<(CloseCode, String)>) {
+        let (code, reason) = match close {
+            Some((code, reason)) => (Some(code), reason),
+            None => (None, String::new()),
+        };
+        let echo = code.unwrap_or(CloseCode::NORMAL);
+        self.close_with(echo, "", CloseCause::Peer { code, reason });
+    }
+
+    fn handle_data(&mut self, id: SessionId, bytes: BytesMut) -> Result<(), Violation> {
+        self.require_hello(FrameKind::Data)?;
+        let Some(session) = self.table.get_mut(id) else {
+            self.refuse_unknown(id);
+            return Ok(());
+        };
+        if !session.accepted && self.side == Side::Pop {
+            return Err(Violation::OutOfOrder(FrameKind::Data));
+        }
+        session.arrive(bytes)?;
+        self.announce(id);
+        Ok(())
+    }
+
+    fn handle_frame(
+        &mut self,
+        header: FrameHeader,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Violation> {
+        match (header.kind, header.session) {
+            (FrameKind::Hello, _) => return self.handle_hello(payload, now),
+            (kind, _) => self.require_hello(kind)?,
+        }
+        match (header.kind, header.session) {
+            (FrameKind::Open, Some(id)) => self.handle_open(id, payload),
+            (FrameKind::Opened, Some(id)) => self.handle_opened(id, payload),
+            (FrameKind::Fin, Some(id)) => self.handle_fin(id),
+            (FrameKind::Reset, Some(id)) => self.handle_reset(id, payload),
+            (FrameKind::Credit, Some(id)) => self.handle_credit(id, payload),
+            (FrameKind::GoAway, None) => {
+                self.draining = true;
+                self.events.push_back(Event::GoingAway);
+                Ok(())
+            }
+            // DATAGRAM and PROBE need a capability that nobody has announced yet.
+            (kind, _) => Err(Violation::UnknownFrame(kind as u8)),
+        }
+    }
+
+    fn handle_hello(&mut self, payload: &[u8], now: Instant) -> Result<(), Violation> {
+        if self.phase != Phase::AwaitingHello {
+            return Err(Violation::OutOfOrder(FrameKind::Hello));
+        }
+        self.phase = Phase::Running(Hello::decode(payload)?);
+        self.events.push_back(Event::Ready);
+        // The first measurement should not wait for an interval: the choice of an edge needs it.
+        self.ping_if_due(now);
+        Ok(())
+    }
+
+    fn handle_open(&mut self, id: SessionId, payload: &[u8]) -> Result<(), Violation> {
+        if self.side == Side::Pop {
+            return Err(Violation::WrongSide(FrameKind::Open));
+        }
+        let request = OpenRequest::decode(payload)?;
+        if self.draining {
+            self.send_reset(id, Reason::Draining, "");
+        } else if self.table.len() >= self.settings.max_sessions as usize {
+            self.send_reset(id, Reason::TooManySessions, "");
+        } else {
+            let session = Session::new(self.send_window(), self.settings.initial_window, false);
+            if !self.table.accept(id, session) {
+                return Err(Violation::OutOfOrder(FrameKind::Open));
+            }
+            self.events.push_back(Event::Open { id, request });
+        }
+        Ok(())
+    }
+
+    fn handle_opened(&mut self, id: SessionId, payload: &[u8]) -> Result<(), Violation> {
+        if self.side == Side::Edge {
+            return Err(Violation::WrongSide(FrameKind::Opened));
+        }
+        let bound = decode_bound(payload)?;
+        match self.table.get_mut(id) {
+            None => self.refuse_unknown(id),
+            Some(session) if session.accepted => {
+                return Err(Violation::OutOfOrder(FrameKind::Opened));
+            }
+            Some(session) => {
+                session.accepted = true;
+                self.events.push_back(Event::Opened { id, bound });
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_fin(&mut self, id: SessionId) -> Result<(), Violation> {
+        let Some(session) = self.table.get_mut(id) else {
+            self.refuse_unknown(id);
+            return Ok(());
+        };
+        if !session.accepted && self.side == Side::Pop {
+            return Err(Violation::OutOfOrder(FrameKind::Fin));
+        }
+        session.end()?;
+        self.announce(id);
+        Ok(())
+    }
+
+    fn handle_reset(&mut self, id: SessionId, payload: &[u8]) -> Result<(), Violation> {
+        let reset = Reset::decode(payload)?;
+        if self.forget(id) {
+            self.events.push_back(Event::Reset { id, reset });
+            // What it had queued is room for others, and there may be nothing left to transmit.
+            self.wake_waiters();
+        }
+        Ok(())
+    }
+
+    fn handle_credit(&mut self, id: SessionId, payload: &[u8]) -> Result<(), Violation> {
+        let grant = payload
+            .try_into()
+            .map_err(|_| Violation::Malformed("CREDIT"))?;
+        let grant = u32::from_be_bytes(grant);
+        // A grant that was under way when its session ended is no news.
+        let Some(session) = self.table.get_mut(id) else {
+            return Ok(());
+        };
+        session.credit().add(grant)?;
+        if session.blocked && !session.in_waiters {
+            session.blocked = false;
+            self.events.push_back(Event::Writable(id));
+        }
+        Ok(())
+    }
+
+    /// Tells the owner of a session, once until it has found the queue empty, that there is
+    /// something to take.
+    fn announce(&mut self, id: SessionId) {
+        if let Some(session) = self.table.get_mut(id)
+            && !session.announced
+            && session.has_incoming()
+        {
+            session.announced = true;
+            self.events.push_back(Event::Readable(id));
+        }
+    }
+
+    fn refuse_unknown(&mut self, id: SessionId) {
+        if self.last_unknown != Some(id) {
+            self.last_unknown = Some(id);
+            self.send_reset(id, Reason::UnknownSession, "");
+        }
+    }
+
+    fn require_hello(&self, kind: FrameKind) -> Result<(), Violation> {
+        match self.phase {
+            Phase::AwaitingHello => Err(Violation::OutOfOrder(kind)),
+            Phase::Running(_) | Phase::Over => Ok(()),
+        }
+    }
+}
