@@ -6,7 +6,7 @@
 
 use std::{fmt, io};
 
-use crate::socks5::Reply;
+use crate::socks5::{Reply, Socks5Error};
 
 /// Whose doing a reason is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,8 +95,8 @@ macro_rules! reasons {
     };
 }
 
-// Timeouts are SOCKS5 reply 4, host unreachable, as Dante and ssh have it: reply 6, TTL expired,
-// speaks of a packet's hop limit, and a client that reads it so looks for a routing loop.
+// Timeouts are SOCKS5 reply 4, host unreachable: reply 6, TTL expired, speaks of a packet's hop
+// limit, and whoever reads it so looks for a routing loop.
 //
 // RFC 9209 recommends 502 with `destination_ip_prohibited`; it is 403 here, because to a client 502
 // means "try again" and a prohibition will not change.
@@ -186,6 +186,21 @@ impl Reason {
             // What a firewall rule on the edge's machine answers.
             Kind::PermissionDenied => Self::DeniedByPolicy,
             _ => Self::GeneralFailure,
+        }
+    }
+}
+
+impl From<&Socks5Error> for Reason {
+    fn from(error: &Socks5Error) -> Self {
+        match error {
+            Socks5Error::Socks4 | Socks5Error::Command(_) => Self::Unsupported,
+            Socks5Error::NoCommonMethod
+            | Socks5Error::EmptyCredential
+            | Socks5Error::CredentialNotUtf8 => Self::AuthenticationFailed,
+            Socks5Error::Version(_)
+            | Socks5Error::AuthVersion(_)
+            | Socks5Error::RequestVersion(_)
+            | Socks5Error::Target(_) => Self::BadRequest,
         }
     }
 }

@@ -90,8 +90,8 @@ impl Target {
     /// # Errors
     ///
     /// What is wrong with the host or the port; a missing or empty port and port 0 are errors.
-    pub fn parse_authority(text: &[u8]) -> Result<Self, AddrError> {
-        let (host, port) = split_authority(text)?;
+    pub fn parse_authority(text: impl AsRef<[u8]>) -> Result<Self, AddrError> {
+        let (host, port) = split_authority(text.as_ref())?;
         let port = port.ok_or(AddrError::PortMissing)?;
         Ok(Self {
             host: parse_host(host)?,
@@ -105,8 +105,11 @@ impl Target {
     /// # Errors
     ///
     /// What is wrong with the host or the port; port 0 is an error.
-    pub fn parse_authority_or(text: &[u8], default_port: u16) -> Result<Self, AddrError> {
-        let (host, port) = split_authority(text)?;
+    pub fn parse_authority_or(
+        text: impl AsRef<[u8]>,
+        default_port: u16,
+    ) -> Result<Self, AddrError> {
+        let (host, port) = split_authority(text.as_ref())?;
         let port = port.map_or(Ok(default_port), parse_port)?;
         Ok(Self {
             host: parse_host(host)?,
@@ -133,7 +136,7 @@ impl From<SocketAddr> for Target {
 impl FromStr for Target {
     type Err = AddrError;
     fn from_str(text: &str) -> Result<Self, AddrError> {
-        Self::parse_authority(text.as_bytes())
+        Self::parse_authority(text)
     }
 }
 
@@ -310,18 +313,14 @@ mod tests {
             ("user@a:80", AddrError::UserInfo),
             ("user:secret@a:80", AddrError::UserInfo),
         ] {
-            assert_eq!(
-                Target::parse_authority(bad.as_bytes()),
-                Err(error),
-                "{bad:?}"
-            );
+            assert_eq!(Target::parse_authority(bad), Err(error), "{bad:?}");
         }
     }
 
     #[test]
     fn a_default_port_stands_for_a_missing_or_empty_one() {
         for text in ["example.com", "example.com:", "example.com:80"] {
-            let parsed = Target::parse_authority_or(text.as_bytes(), 80);
+            let parsed = Target::parse_authority_or(text, 80);
             assert_eq!(parsed, Ok(target("example.com:80")), "{text:?}");
         }
         assert_eq!(
