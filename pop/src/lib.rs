@@ -1,1 +1,22 @@
-//! Placeholder while the workspace is laid out.
+//! The ingress gateway (PoP) of Titan IP Overlay.
+//!
+//! A PoP takes SOCKS5 and HTTP proxy clients, authenticates them, picks the best edge and carries
+//! their bytes over that edge's tunnel. One thread per core (a *shard*) owns its sockets, tunnels
+//! and sessions without locks; one control thread talks to the manager and to operators.
+//!
+//! Modules are the stages of a connection's life. Each imports only from those to its right:
+//!
+//! ```text
+//! main → server → shard → {control, admin} → ingress → relay → route → tunnel → mesh
+//!      → {users, directory, metrics} → net → {config, limits, error}
+//! ```
+
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod error;
+pub mod limits;
+pub mod net;
+
+pub use config::Config;
+pub use error::{ConfigError, StartError};

@@ -1,0 +1,101 @@
+//! Settings from flags and environment variables.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, CommandFactory, Parser};
+use serde::Serialize;
+
+use super::{IoChoice, LogFormat};
+use crate::error::ConfigError;
+
+/// Every setting as a flag `--key` and as an environment variable `TITAN_POP_<KEY>`.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct Overrides {
+    /// Base URL of the manager.
+    #[arg(long, env = "TITAN_POP_MANAGER_URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manager_url: Option<String>,
+    /// The PoP's credential; better in a file or in the environment than on the command line.
+    #[arg(long, env = "TITAN_POP_CREDENTIAL", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// File that holds the credential.
+    #[arg(long, env = "TITAN_POP_CREDENTIAL_FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_file: Option<PathBuf>,
+    /// Where SOCKS5 and HTTP proxy clients connect.
+    #[arg(long, env = "TITAN_POP_PROXY_LISTEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_listen: Option<SocketAddr>,
+    /// Where edges connect.
+    #[arg(long, env = "TITAN_POP_TUNNEL_LISTEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel_listen: Option<SocketAddr>,
+    /// Where operators ask for health and metrics.
+    #[arg(long, env = "TITAN_POP_ADMIN_LISTEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_listen: Option<SocketAddr>,
+    /// The URL at which edges reach this PoP.
+    #[arg(long, env = "TITAN_POP_ADVERTISE_TUNNEL_URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise_tunnel_url: Option<String>,
+    /// The address at which customers reach this PoP.
+    #[arg(long, env = "TITAN_POP_ADVERTISE_PROXY_ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise_proxy_addr: Option<String>,
+    /// Threads that carry connections; 0: one for each core.
+    #[arg(long, env = "TITAN_POP_SHARDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u16>,
+    /// How threads wait for their sockets.
+    #[arg(long, env = "TITAN_POP_IO")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoChoice>,
+    /// When clients are told that they are connected: optimistic or confirmed.
+    #[arg(long, env = "TITAN_POP_REPLY_MODE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_mode: Option<String>,
+    /// Seconds of silence that end a half-closed session.
+    #[arg(long, env = "TITAN_POP_LINGER_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linger_s: Option<u32>,
+    /// Seconds that running sessions get when the PoP drains.
+    #[arg(long, env = "TITAN_POP_DRAIN_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_s: Option<u32>,
+    /// How log lines look.
+    #[arg(long, env = "TITAN_POP_LOG_FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+    /// Which log lines there are.
+    #[arg(long, env = "TITAN_POP_LOG_LEVEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+}
+
+impl Overrides {
+    /// Puts what was given in place of what `table` says.
+    pub(super) fn lay_over(&self, table: &mut toml::Table) -> Result<(), ConfigError> {
+        let given = toml::Table::try_from(self)
+            .map_err(|error| ConfigError::Parse(error.to_string()))?;
+        // The two ways to give the credential exclude each other: a new one replaces both.
+        if given.contains_key("credential") || given.contains_key("credential_file") {
+            table.remove("credential");
+            table.remove("credential_file");
+        }
+        table.extend(given);
+        Ok(())
+    }
+
+    /// The names of all settings.
+    pub fn keys() -> Vec<String> {
+        Alone::command().get_arguments().map(|arg| arg.get_id().to_string()).collect()
+    }
+}
+
+/// The settings as a command of their own, from which their names can be asked.
+#[derive(Debug, Parser)]
+struct Alone {
+    #[command(flatten)]
+    _overrides: Overrides,
+}

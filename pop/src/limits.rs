@@ -1,0 +1,211 @@
+//! Every limit, timeout and buffer size of the gateway that is not a setting, each with its reason.
+
+use std::time::Duration;
+
+// ---- Clients before they are known -------------------------------------------------------------
+
+/// Longest a proxy client may take from accept to a complete request, login included.
+///
+/// A browser needs two round trips; ten seconds cover the worst satellite line with one lost
+/// segment each way, and bound what a client that never speaks can hold.
+pub const CLIENT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes a client may send before its request is complete, early data included.
+///
+/// The largest legitimate head is 16 KiB (the limit of the HTTP parser); what arrives behind a
+/// head in the same read is early data and fits in as much again.
+pub const CLIENT_HANDSHAKE_BYTES: usize = 32 * 1024;
+
+/// Read size of a handshake: greeting, login and request of SOCKS5 fit in one, a browser's
+/// CONNECT head too.
+pub const HANDSHAKE_READ: usize = 2 * 1024;
+
+// ---- Tunnels before they are known -------------------------------------------------------------
+
+/// Longest an edge may take from accept to a complete upgrade request.
+pub const TUNNEL_UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest an edge may take from the upgrade to its HELLO.
+pub const TUNNEL_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes an edge may send before its upgrade is complete: the parser's 8 KiB of head and the
+/// HELLO that may follow in the same read.
+pub const TUNNEL_UPGRADE_BYTES: usize = 16 * 1024;
+
+/// Seconds by which the clocks of manager and PoP may differ when a token's expiry is checked.
+pub const TOKEN_LEEWAY_S: u64 = 30;
+
+// ---- Accepting ---------------------------------------------------------------------------------
+
+/// Connections taken from a listener before its task waits on readiness again: enough to amortise
+/// the wake-up, few enough that running sessions do not feel a connection storm.
+pub const ACCEPT_BURST: usize = 64;
+
+/// Pause of a listener after the process or the kernel ran out of descriptors or memory.
+/// The condition ends when other connections end, so polling faster only burns the core.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Queue of connections that the kernel holds for each listener.
+/// The kernel cuts it to `net.core.somaxconn`, 4096 by default.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+// ---- Sockets -----------------------------------------------------------------------------------
+
+/// Idle time before the kernel asks a silent peer whether it is still there.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// Interval of those questions once they have begun.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Questions without an answer after which the connection is dead.
+pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// Unsent bytes the kernel may hold for a tunnel (`TCP_NOTSENT_LOWAT`).
+///
+/// Order is worth nothing once bytes are in the kernel: what waits there delays every other
+/// session of the tunnel. 128 KiB keep a 10 Gbit/s line busy between two turns of the writer.
+pub const TUNNEL_UNSENT_LOW_WATER: u32 = 128 * 1024;
+
+// ---- Reads and writes --------------------------------------------------------------------------
+
+/// First read size of a session, and the size after reads that did not fill it.
+pub const SESSION_READ_MIN: usize = 4 * 1024;
+
+/// Largest read size of a session; one mux frame carries as much.
+pub const SESSION_READ_MAX: usize = 64 * 1024;
+
+/// First read size of a tunnel, and the size after reads that did not fill it.
+pub const TUNNEL_READ_MIN: usize = 16 * 1024;
+
+/// Largest read size of a tunnel.
+///
+/// The same relay cost 0.79 s of CPU per GB with 64 KiB reads and 0.46 with 1 MiB (DESIGN §3);
+/// 256 KiB is where most of the gain is had and an idle pool stays small.
+pub const TUNNEL_READ_MAX: usize = 256 * 1024;
+
+/// Reads in a row from one socket before its task waits on readiness again.
+pub const READ_BURST: usize = 4;
+
+/// Most bytes the writer of a tunnel takes from the mux for one write.
+pub const TRANSMIT_BATCH_MAX: usize = 256 * 1024;
+
+/// Bytes the writer takes after the socket had no room: what has left the mux cannot be overtaken
+/// by control frames, so a slow tunnel is fed in small portions.
+pub const TRANSMIT_BATCH_MIN: usize = 16 * 1024;
+
+/// Slices in one vectored write; the kernel takes 1024 (`UIO_MAXIOV`), and 64 of typical size
+/// already fill a batch.
+pub const WRITE_SLICES: usize = 64;
+
+/// Most bytes gathered for one write to a client.
+pub const CLIENT_WRITE_BATCH: usize = 256 * 1024;
+
+/// Buffers of each size that a shard keeps for reuse. One burst of reads in a turn of the loop
+/// rarely holds more at a time; more would only pin memory.
+pub const POOLED_BUFFERS: usize = 64;
+
+// ---- Sessions ----------------------------------------------------------------------------------
+
+/// Longest an edge may take to answer an OPEN whose outcome the client waits for. A dial that
+/// loses its first three SYNs takes 7 s; browsers give up after some 20.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest a client may take to accept the last bytes of a refusal.
+pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes behind a plain HTTP request that are read and thrown away while its response is
+/// relayed. They belong to a next request that is not served on this connection; reading some
+/// lets us see the client close, reading without end would serve a flood.
+pub const FORWARD_SURPLUS: usize = 64 * 1024;
+
+// ---- Routing and hand-over ---------------------------------------------------------------------
+
+/// Random candidates among which the best tunnel is chosen. Two already avoid the worst; beyond
+/// four the gain is lost in the noise of the measured RTT.
+pub const CANDIDATES: usize = 4;
+
+/// RTT assumed of a tunnel before its first measurement: a plausible line, so that a new tunnel
+/// is neither flooded nor starved.
+pub const UNKNOWN_RTT: Duration = Duration::from_millis(100);
+
+/// A local tunnel is preferred to one of another shard when its score is at most this many
+/// percent worse: what the move of a socket costs is far below one millisecond.
+pub const LOCAL_PREFERENCE_PERCENT: u64 = 5;
+
+/// How often a session may be routed again because its tunnel was gone when it arrived.
+pub const MAX_ROUTE_ATTEMPTS: u8 = 3;
+
+/// Sockets that may wait in the queue of one shard. A shard this far behind is overloaded, and
+/// refusing is kinder than a longer queue.
+pub const HANDOVER_QUEUE: usize = 4096;
+
+/// Messages a shard takes from its queues before other tasks get a turn.
+pub const MESH_BURST: usize = 256;
+
+// ---- Users -------------------------------------------------------------------------------------
+
+/// Age from which a user's record is refreshed in the background while it is still served.
+pub const RECORD_FRESH: Duration = Duration::from_secs(10);
+
+/// Age beyond which a record is no longer served without asking, unless the manager is away: a
+/// user switched off an hour ago must not get one more connection.
+pub const RECORD_STALE: Duration = Duration::from_secs(60);
+
+/// How long a refusal is remembered, so that a client with a wrong password in a loop costs one
+/// argon2 computation per interval and not one per attempt.
+pub const REFUSAL_REMEMBERED: Duration = Duration::from_secs(2);
+
+/// Users a shard remembers.
+pub const CACHED_USERS: usize = 100_000;
+
+/// Refused logins a shard remembers.
+pub const CACHED_REFUSALS: usize = 10_000;
+
+/// Logins that may wait for the control thread per shard.
+pub const PENDING_LOGINS: usize = 4096;
+
+/// Users whose verified logins the control thread remembers for all shards.
+pub const VERIFIED_LOGINS: usize = 100_000;
+
+/// Password checks that may wait for a free core on the control side; each takes some 20 ms.
+pub const QUEUED_VERIFICATIONS: usize = 1024;
+
+// ---- Control plane -----------------------------------------------------------------------------
+
+/// Interval of heartbeats; the manager gives a silent PoP no new nodes after three of them.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Delay of the heartbeat that reports a tunnel's coming or going, so that a storm of them
+/// travels in a few messages.
+pub const HEARTBEAT_DEBOUNCE: Duration = Duration::from_millis(75);
+
+/// Longest one request to the manager may take.
+pub const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest a connection to the manager may take to be made.
+pub const MANAGER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Requests to the manager for users that may run at a time.
+pub const LOOKUPS_AT_A_TIME: usize = 64;
+
+// ---- Timers ------------------------------------------------------------------------------------
+
+/// Resolution of the timer wheel. Every timeout here is a second or more; a late one by a tenth
+/// is not noticed.
+pub const TIMER_TICK: Duration = Duration::from_millis(100);
+
+/// Slots of the timer wheel. 512 ticks are 51 s, more than the common timeouts; a longer one
+/// goes round again.
+pub const TIMER_SLOTS: usize = 512;
+
+/// Time the shards get to send their last bytes once the drain's deadline has passed.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(250);
+
+const _: () = {
+    assert!(SESSION_READ_MIN <= SESSION_READ_MAX);
+    assert!(TUNNEL_READ_MIN <= TUNNEL_READ_MAX);
+    assert!(TRANSMIT_BATCH_MIN <= TRANSMIT_BATCH_MAX);
+    assert!(HANDSHAKE_READ <= CLIENT_HANDSHAKE_BYTES);
+    assert!(RECORD_FRESH.as_secs() < RECORD_STALE.as_secs());
+    assert!(TIMER_SLOTS.is_power_of_two());
+};
