@@ -67,6 +67,18 @@ pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(45);
 /// Time the peer has for its HELLO.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest head of a WebSocket opening handshake. The largest part of it is a signed token of about
+/// a kilobyte; browsers and the proxies in between add less than that.
+pub const UPGRADE_MAX_HEAD: usize = 8 * 1024;
+
+/// Most header lines in the head of an opening handshake: a browser sends about 20, each proxy in
+/// between a few more.
+pub const UPGRADE_MAX_HEADERS: usize = 64;
+
+/// Bytes of text taken over from a server that refuses an opening handshake: a sentence for the
+/// log, not a page.
+pub const UPGRADE_MAX_REFUSAL: usize = 1024;
+
 const _: () = {
     assert!(MIN_WINDOW <= INITIAL_WINDOW && INITIAL_WINDOW <= MAX_WINDOW);
     assert!(MIN_MAX_FRAME <= MAX_FRAME);
