@@ -1,1 +1,17 @@
-//! Placeholder while the workspace is laid out.
+//! The control plane of Titan IP Overlay: users, nodes and PoPs behind an HTTP API.
+//!
+//! Modules are stages of a request's way and import in one direction only:
+//!
+//! ```text
+//! main → server → api → {assignment, identity} → store → {config, limits, error}
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod limits;
+mod store;
+
+pub use config::{Config, ConfigError, LogFormat, Settings, StoreUrl};
+pub use error::{IdentityError, ServerError, StoreError};

@@ -1,0 +1,120 @@
+//! Every limit of the manager, each with how it was chosen.
+
+use std::time::Duration;
+
+/// Silence after which a PoP counts as gone and its nodes as offline (DESIGN §7). PoPs send a
+/// heartbeat every few seconds, so that one or two may be lost.
+pub(crate) const POP_SILENCE: Duration = Duration::from_secs(15);
+
+/// Tunnels above which a PoP gets no new nodes, unless configured otherwise: half of the 100,000
+/// edges that a PoP is built for, so that one can stand in for a neighbour.
+pub(crate) const DEFAULT_MAX_TUNNELS_PER_POP: u32 = 50_000;
+
+/// Life of a tunnel token in seconds. It is used once, right after it was issued; five minutes
+/// allow for a slow dial and for clocks that disagree a little.
+pub(crate) const TUNNEL_TOKEN_LIFETIME_S: u64 = 300;
+
+/// Life of a challenge: an edge signs and returns it within one round trip.
+pub(crate) const CHALLENGE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Challenges remembered as used. One is remembered only when an enrolled node has signed it, so
+/// this allows 2,000 assignments a second for a minute, in about 8 MiB.
+pub(crate) const MAX_CLAIMED_NONCES: usize = 120_000;
+
+/// Seconds after which an edge that got no PoP should ask again: one heartbeat later the choice
+/// may be different.
+pub(crate) const RETRY_ASSIGNMENT_S: u64 = 5;
+
+/// Seconds after which a caller turned away by overload should ask again.
+pub(crate) const RETRY_OVERLOAD_S: u64 = 1;
+
+/// Shortest password an operator may set. What is made is far longer.
+pub(crate) const MIN_PASSWORD_LEN: usize = 8;
+
+/// Longest password in bytes: RFC 1929 §2 carries its length in one byte.
+pub(crate) const MAX_PASSWORD_LEN: usize = 255;
+
+/// Characters of a password that is made: 20 of 62 are 119 bits.
+pub(crate) const MADE_PASSWORD_LEN: usize = 20;
+
+/// Argon2id memory in KiB, iterations and lanes: the first of the minimal settings that the OWASP
+/// Password Storage Cheat Sheet names. Takes about 20 ms; every PoP pays it once per login it has
+/// not cached.
+pub(crate) const ARGON2_MEMORY_KIB: u32 = 19 * 1024;
+/// See [`ARGON2_MEMORY_KIB`].
+pub(crate) const ARGON2_ITERATIONS: u32 = 2;
+/// See [`ARGON2_MEMORY_KIB`].
+pub(crate) const ARGON2_LANES: u32 = 1;
+
+/// Random bytes in a secret text (admin token, PoP credential, enrolment key).
+pub(crate) const SECRET_LEN: usize = 32;
+
+/// Random bytes in the public handle of an admin token or enrolment key: enough that handles
+/// never meet by chance, few enough to be typed.
+pub(crate) const HANDLE_LEN: usize = 6;
+
+/// Longest bearer token looked at: a PoP credential with the longest id has 139 bytes.
+pub(crate) const MAX_BEARER_LEN: usize = 256;
+
+/// Longest text that a peer may give about itself: program version, boot id.
+pub(crate) const MAX_LABEL_LEN: usize = 64;
+
+/// Longest address or URL that a PoP may announce.
+pub(crate) const MAX_ENDPOINT_LEN: usize = 512;
+
+/// Items of a page when the caller names no number.
+pub(crate) const DEFAULT_PAGE: usize = 100;
+
+/// Most items of a page: about 300 KiB of JSON.
+pub(crate) const MAX_PAGE: usize = 1000;
+
+/// Largest request body, except for heartbeats. The largest that makes sense has 1 KiB.
+pub(crate) const MAX_BODY_LEN: usize = 64 * 1024;
+
+/// Largest heartbeat body: the whole list of 100,000 nodes with IPv6 addresses has 10 MiB.
+pub(crate) const MAX_HEARTBEAT_LEN: usize = 16 * 1024 * 1024;
+
+/// Most nodes in one heartbeat, twice what a PoP is built for.
+pub(crate) const MAX_HEARTBEAT_NODES: usize = 200_000;
+
+/// Time for reading, answering and writing one request. The slowest, setting a password while all
+/// cores hash, takes a fraction of it.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests in progress; more are turned away with 503. Bounds memory and the queue in front of
+/// the store's single writer, which does some hundred durable writes a second.
+pub(crate) const MAX_REQUESTS: usize = 512;
+
+/// Heartbeats in progress: bounds what their large bodies can take to 512 MiB.
+pub(crate) const MAX_HEARTBEATS: usize = 32;
+
+/// Open connections; further ones wait in the kernel's backlog. A thousand PoPs keep one or two
+/// each, edges come and go.
+pub(crate) const MAX_CONNECTIONS: usize = 8192;
+
+/// Time for a request head to arrive, and for a kept-alive connection to stay idle. Longer than
+/// the interval of heartbeats, so that PoPs keep their connection.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Read buffer of a connection, and so the largest request head. 8 KiB is the least hyper takes.
+pub(crate) const MAX_HEAD_LEN: usize = 16 * 1024;
+
+/// Time for requests in progress to end when the manager stops.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause after a failed accept (most likely: no file descriptor left) before the next.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that the kernel may hold for us before they are accepted.
+pub(crate) const BACKLOG: u32 = 4096;
+
+/// Memory for redb's page cache. The default, 1 GiB, is meant for a machine of its own.
+pub(crate) const STORE_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+const _: () =
+    assert!(MIN_PASSWORD_LEN <= MADE_PASSWORD_LEN && MADE_PASSWORD_LEN <= MAX_PASSWORD_LEN);
+const _: () = assert!(DEFAULT_PAGE <= MAX_PAGE);
+const _: () = assert!(MAX_BODY_LEN <= MAX_HEARTBEAT_LEN);
+const _: () = assert!(REQUEST_TIMEOUT.as_millis() <= DRAIN_TIMEOUT.as_millis());
+const _: () = assert!(POP_SILENCE.as_millis() < HEAD_TIMEOUT.as_millis());
+const _: () = assert!(CHALLENGE_LIFETIME.as_secs() < TUNNEL_TOKEN_LIFETIME_S);

@@ -1,0 +1,61 @@
+//! What every store must do, as tests that run against each of them.
+//!
+//! A store's own tests implement [`Fixture`] and call [`contract_tests!`] once.
+
+pub(super) mod presence;
+pub(super) mod records;
+
+use std::{sync::Arc, time::Duration};
+
+use super::Store;
+
+/// A way to get at a store of some kind, empty at first.
+pub(super) trait Fixture {
+    /// The store.
+    fn store(&self) -> Arc<dyn Store>;
+    /// Lets `time` pass for the store.
+    fn advance(&self, time: Duration) -> impl Future<Output = ()>;
+}
+
+/// Makes one test function of each clause of the contract, with `$attribute` on it, each on a fresh
+/// `$fixture`.
+macro_rules! contract_tests {
+    ($fixture:expr, #[$attribute:meta]) => {
+        $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], records {
+            the_store_answers
+            a_user_is_created_once
+            one_of_many_creators_wins
+            a_change_raises_the_version
+            no_version_is_met_twice
+            one_of_many_updates_of_a_version_wins
+            lists_go_on_behind_the_cursor
+            a_node_enrols_any_number_of_times
+            an_assignment_is_remembered
+            a_pop_has_one_credential
+            enrolment_keys_come_and_go
+            the_first_admin_token_is_made_once
+            replaced_admin_tokens_are_gone
+            the_signing_key_stays
+        });
+        $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], presence {
+            an_unknown_run_is_asked_for_the_whole_list
+            changes_are_applied_in_any_gap_but_never_late
+            a_new_run_starts_from_nothing
+            a_silent_pop_is_offline_with_its_nodes
+            the_last_report_of_a_node_counts
+            a_full_list_replaces_what_was_known
+            an_assigned_node_is_an_expected_tunnel
+            a_deleted_pop_is_offline
+            a_nonce_is_granted_once
+            a_nonce_is_granted_again_after_its_time
+        });
+    };
+    (@each $fixture:expr, #[$attribute:meta], $part:ident { $($clause:ident)* }) => {$(
+        #[$attribute]
+        async fn $clause() {
+            let fixture = $fixture;
+            $crate::store::contract::$part::$clause(&fixture).await;
+        }
+    )*};
+}
+pub(super) use contract_tests;

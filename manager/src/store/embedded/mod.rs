@@ -1,0 +1,390 @@
+//! The embedded store: one redb file, and memory for what need not last.
+//!
+//! redb reads and writes by blocking calls, and a commit waits for the disk: each runs on tokio's
+//! blocking threads. redb lets one writer in at a time, which makes every write here atomic.
+
+mod nonces;
+mod presence;
+mod tables;
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rand::RngExt;
+use redb::Database;
+use titan_proto::control::{NodeId, PopId, UserName};
+use tokio::{task::spawn_blocking, time::Instant};
+
+use crate::{error::StoreError, limits};
+
+use super::{
+    AdminToken, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop, NewUser, Node, NodeLocation,
+    NonceClaim, Pop, PopPresence, Result, SecretHash, Store, User, UserChange, UserUpdated,
+};
+use nonces::Nonces;
+use presence::Presence;
+use tables::{ADMIN_TOKENS, ENROLMENT_KEYS, NODES, POPS, Reader, USERS, Writer};
+
+/// A store in one file of this machine.
+pub(crate) struct EmbeddedStore {
+    database: Arc<Database>,
+    presence: Mutex<Presence>,
+    nonces: Mutex<Nonces>,
+    /// Of this process, like the claimed nonces.
+    challenge_key: [u8; 32],
+}
+
+impl EmbeddedStore {
+    /// Opens the file at `path`, and makes it and its folder if missing, for this user's eyes only.
+    ///
+    /// # Errors
+    /// The file cannot be made, is in use by another process, is damaged, or has another schema.
+    pub(crate) async fn open(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        let database = spawn_blocking(move || open_database(&path))
+            .await
+            .map_err(stopped)??;
+        Ok(Self {
+            database: Arc::new(database),
+            presence: Mutex::default(),
+            nonces: Mutex::default(),
+            challenge_key: rand::rng().random(),
+        })
+    }
+
+    async fn read<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let database = Arc::clone(&self.database);
+        spawn_blocking(move || work(&Reader::begin(&database)?))
+            .await
+            .map_err(stopped)?
+    }
+
+    /// Runs `work` and waits until what it wrote is on disk.
+    async fn write<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Writer) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let database = Arc::clone(&self.database);
+        spawn_blocking(move || {
+            let writer = Writer::begin(&database)?;
+            let result = work(&writer)?;
+            writer.commit()?;
+            Ok(result)
+        })
+        .await
+        .map_err(stopped)?
+    }
+
+    fn with_presence<R>(&self, work: impl FnOnce(&mut Presence, Instant) -> R) -> R {
+        // A panic while it was held can have left no more than a wrong list of nodes behind.
+        let mut presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut presence, Instant::now())
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn ping(&self) -> Result<()> {
+        self.read(|_| Ok(())).await
+    }
+
+    async fn create_user(&self, user: NewUser) -> Result<Option<User>> {
+        self.write(move |writer| {
+            let name = user.name.clone();
+            if writer.get::<User>(USERS, name.as_str())?.is_some() {
+                return Ok(None);
+            }
+            let user = user.with_version(writer.next_version()?);
+            writer.put(USERS, name.as_str(), &user)?;
+            Ok(Some(user))
+        })
+        .await
+    }
+
+    async fn user(&self, name: &UserName) -> Result<Option<User>> {
+        let name = name.clone();
+        self.read(move |reader| reader.get(USERS, name.as_str()))
+            .await
+    }
+
+    async fn list_users(&self, after: Option<&UserName>, limit: usize) -> Result<Vec<User>> {
+        let after = after.cloned();
+        self.read(move |reader| reader.list(USERS, after.as_ref().map(UserName::as_str), limit))
+            .await
+    }
+
+    async fn update_user(
+        &self,
+        name: &UserName,
+        expected: Option<u64>,
+        change: UserChange,
+    ) -> Result<UserUpdated> {
+        let name = name.clone();
+        self.write(move |writer| {
+            let Some(user) = writer.get::<User>(USERS, name.as_str())? else {
+                return Ok(UserUpdated::Missing);
+            };
+            if expected.is_some_and(|expected| expected != user.version) {
+                return Ok(UserUpdated::Conflict(user.version));
+            }
+            let user = change.apply(user, writer.next_version()?);
+            writer.put(USERS, name.as_str(), &user)?;
+            Ok(UserUpdated::Done(user))
+        })
+        .await
+    }
+
+    async fn delete_user(&self, name: &UserName) -> Result<bool> {
+        let name = name.clone();
+        self.write(move |writer| writer.remove(USERS, name.as_str()))
+            .await
+    }
+
+    async fn enrol_node(&self, node: Node) -> Result<Node> {
+        self.write(move |writer| {
+            let key = node.id.to_string();
+            let node = match writer.get::<Node>(NODES, &key)? {
+                Some(known) => Node {
+                    region: node.region,
+                    version: node.version,
+                    ..known
+                },
+                None => node,
+            };
+            writer.put(NODES, &key, &node)?;
+            Ok(node)
+        })
+        .await
+    }
+
+    async fn node(&self, id: NodeId) -> Result<Option<Node>> {
+        self.read(move |reader| reader.get(NODES, &id.to_string()))
+            .await
+    }
+
+    async fn list_nodes(&self, after: Option<NodeId>, limit: usize) -> Result<Vec<Node>> {
+        let after = after.map(|id| id.to_string());
+        self.read(move |reader| reader.list(NODES, after.as_deref(), limit))
+            .await
+    }
+
+    async fn record_assignment(&self, id: NodeId, pop: &PopId, version: &str) -> Result<bool> {
+        let key = id.to_string();
+        let Some(node) = self.node(id).await? else {
+            return Ok(false);
+        };
+        self.with_presence(|presence, _| presence.expect_tunnel(pop));
+        // Most edges come back to the same PoP: those cost no wait for the disk.
+        if node.pop.as_ref() == Some(pop) && node.version == version {
+            return Ok(true);
+        }
+        let (pop, version) = (pop.clone(), version.to_owned());
+        self.write(move |writer| {
+            let Some(node) = writer.get::<Node>(NODES, &key)? else {
+                return Ok(false);
+            };
+            writer.put(
+                NODES,
+                &key,
+                &Node {
+                    pop: Some(pop),
+                    version,
+                    ..node
+                },
+            )?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn delete_node(&self, id: NodeId) -> Result<bool> {
+        self.write(move |writer| writer.remove(NODES, &id.to_string()))
+            .await
+    }
+
+    async fn create_pop(&self, pop: Pop) -> Result<bool> {
+        self.write(move |writer| writer.create(POPS, pop.id.as_str(), &pop))
+            .await
+    }
+
+    async fn pop(&self, id: &PopId) -> Result<Option<Pop>> {
+        let id = id.clone();
+        self.read(move |reader| reader.get(POPS, id.as_str())).await
+    }
+
+    async fn list_pops(&self, after: Option<&PopId>, limit: usize) -> Result<Vec<Pop>> {
+        let after = after.cloned();
+        self.read(move |reader| reader.list(POPS, after.as_ref().map(PopId::as_str), limit))
+            .await
+    }
+
+    async fn replace_pop_credential(&self, id: &PopId, credential: SecretHash) -> Result<bool> {
+        let id = id.clone();
+        self.write(move |writer| {
+            let Some(pop) = writer.get::<Pop>(POPS, id.as_str())? else {
+                return Ok(false);
+            };
+            writer.put(POPS, id.as_str(), &Pop { credential, ..pop })?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn delete_pop(&self, id: &PopId) -> Result<bool> {
+        let key = id.clone();
+        let found = self
+            .write(move |writer| writer.remove(POPS, key.as_str()))
+            .await?;
+        self.with_presence(|presence, _| presence.forget(id));
+        Ok(found)
+    }
+
+    async fn create_enrolment_key(&self, key: EnrolmentKey) -> Result<bool> {
+        self.write(move |writer| writer.create(ENROLMENT_KEYS, &key.id, &key))
+            .await
+    }
+
+    async fn enrolment_key(&self, id: &str) -> Result<Option<EnrolmentKey>> {
+        let id = id.to_owned();
+        self.read(move |reader| reader.get(ENROLMENT_KEYS, &id))
+            .await
+    }
+
+    async fn list_enrolment_keys(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<EnrolmentKey>> {
+        let after = after.map(str::to_owned);
+        self.read(move |reader| reader.list(ENROLMENT_KEYS, after.as_deref(), limit))
+            .await
+    }
+
+    async fn delete_enrolment_key(&self, id: &str) -> Result<bool> {
+        let id = id.to_owned();
+        self.write(move |writer| writer.remove(ENROLMENT_KEYS, &id))
+            .await
+    }
+
+    async fn has_admin_token(&self) -> Result<bool> {
+        self.read(|reader| reader.is_empty(ADMIN_TOKENS))
+            .await
+            .map(|empty| !empty)
+    }
+
+    async fn create_first_admin_token(&self, token: AdminToken) -> Result<bool> {
+        self.write(move |writer| {
+            if !writer.is_empty(ADMIN_TOKENS)? {
+                return Ok(false);
+            }
+            writer.create(ADMIN_TOKENS, &token.id, &token)
+        })
+        .await
+    }
+
+    async fn replace_admin_tokens(&self, token: AdminToken) -> Result<()> {
+        self.write(move |writer| {
+            writer.clear(ADMIN_TOKENS)?;
+            writer.put(ADMIN_TOKENS, &token.id, &token)
+        })
+        .await
+    }
+
+    async fn admin_token(&self, id: &str) -> Result<Option<AdminToken>> {
+        let id = id.to_owned();
+        self.read(move |reader| reader.get(ADMIN_TOKENS, &id)).await
+    }
+
+    async fn signing_key(&self, candidate: [u8; 32]) -> Result<[u8; 32]> {
+        self.write(move |writer| writer.signing_key_or(candidate))
+            .await
+    }
+
+    async fn record_heartbeat(
+        &self,
+        id: &PopId,
+        heartbeat: Heartbeat,
+        ttl: Duration,
+    ) -> Result<HeartbeatOutcome> {
+        Ok(self.with_presence(|presence, now| presence.record(id, heartbeat, now, ttl)))
+    }
+
+    async fn pop_presence(&self, id: &PopId) -> Result<Option<PopPresence>> {
+        Ok(self.with_presence(|presence, now| presence.pop(id, now)))
+    }
+
+    async fn live_pops(&self) -> Result<Vec<LivePop>> {
+        Ok(self.with_presence(|presence, now| presence.live(now)))
+    }
+
+    async fn locate_nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<NodeLocation>>> {
+        Ok(self.with_presence(|presence, now| presence.locate(ids, now)))
+    }
+
+    async fn challenge_key(&self) -> Result<[u8; 32]> {
+        Ok(self.challenge_key)
+    }
+
+    async fn claim_nonce(&self, nonce: [u8; 16], ttl: Duration) -> Result<NonceClaim> {
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(nonces.claim(nonce, Instant::now(), ttl))
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database> {
+    make_file(path).map_err(|source| StoreError::File {
+        path: path.into(),
+        source,
+    })?;
+    let database = Database::builder()
+        .set_cache_size(limits::STORE_CACHE_BYTES)
+        .create(path)?;
+    let writer = Writer::begin(&database)?;
+    writer.prepare()?;
+    writer.commit()?;
+    Ok(database)
+}
+
+/// Makes an empty file where there is none, before redb would make one that anybody may read.
+fn make_file(path: &Path) -> io::Result<()> {
+    if path.try_exists()? {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    // The file's name must survive a crash of the machine just as its content does.
+    let folder = path.canonicalize()?;
+    File::open(folder.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+// `map_err` hands the error over by value.
+#[allow(clippy::needless_pass_by_value)]
+fn stopped(error: tokio::task::JoinError) -> StoreError {
+    if error.is_panic() {
+        tracing::error!(%error, "a store operation panicked");
+    }
+    StoreError::Stopped
+}
+
+#[cfg(test)]
+mod tests;

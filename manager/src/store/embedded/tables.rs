@@ -1,0 +1,196 @@
+//! Tables of JSON records under text keys, and what the `meta` table holds.
+
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, TableHandle, WriteTransaction,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{error::StoreError, store::Result};
+
+/// A table of records: key → JSON.
+pub(super) type Records = TableDefinition<'static, &'static str, &'static [u8]>;
+
+/// `User` by name.
+pub(super) const USERS: Records = Records::new("users");
+/// `Node` by id.
+pub(super) const NODES: Records = Records::new("nodes");
+/// `Pop` by id.
+pub(super) const POPS: Records = Records::new("pops");
+/// `EnrolmentKey` by id.
+pub(super) const ENROLMENT_KEYS: Records = Records::new("enrolment_keys");
+/// `AdminToken` by id.
+pub(super) const ADMIN_TOKENS: Records = Records::new("admin_tokens");
+
+/// `schema` and `version`, see below.
+const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
+/// Layout of all tables; another number means another layout.
+const SCHEMA: (&str, u64) = ("schema", 1);
+/// The last version given to any user. Never goes back, so that no user meets a version twice.
+const VERSION: &str = "version";
+
+/// `signing_key`: an Ed25519 seed.
+const SECRETS: TableDefinition<&str, [u8; 32]> = TableDefinition::new("secrets");
+const SIGNING_KEY: &str = "signing_key";
+
+/// One consistent view of the tables.
+pub(super) struct Reader(ReadTransaction);
+
+impl Reader {
+    pub(super) fn begin(database: &Database) -> Result<Self> {
+        Ok(Self(database.begin_read()?))
+    }
+
+    pub(super) fn get<T: DeserializeOwned>(&self, table: Records, key: &str) -> Result<Option<T>> {
+        get(&self.0.open_table(table)?, table, key)
+    }
+
+    /// Up to `limit` records with keys behind `after`, in the order of the keys.
+    pub(super) fn list<T: DeserializeOwned>(
+        &self,
+        table: Records,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<T>> {
+        let records = self.0.open_table(table)?;
+        // The least text behind `after` is `after` and a zero byte.
+        let from = after.map_or(String::new(), |after| format!("{after}\0"));
+        let mut items = Vec::new();
+        for entry in records.range::<&str>(from.as_str()..)?.take(limit) {
+            let (key, value) = entry?;
+            items.push(decode(table, key.value(), value.value())?);
+        }
+        Ok(items)
+    }
+
+    pub(super) fn is_empty(&self, table: Records) -> Result<bool> {
+        Ok(self.0.open_table(table)?.is_empty()?)
+    }
+}
+
+/// The one write transaction of the moment. Nothing of it is kept unless [`Writer::commit`] returns.
+pub(super) struct Writer(WriteTransaction);
+
+impl Writer {
+    /// Waits for the writer before.
+    pub(super) fn begin(database: &Database) -> Result<Self> {
+        Ok(Self(database.begin_write()?))
+    }
+
+    pub(super) fn commit(self) -> Result<()> {
+        Ok(self.0.commit()?)
+    }
+
+    /// Makes the tables of a new file and checks the layout of an old one.
+    pub(super) fn prepare(&self) -> Result<()> {
+        let (key, known) = SCHEMA;
+        let mut counters = self.0.open_table(COUNTERS)?;
+        let found = counters.get(key)?.map_or(known, |found| found.value());
+        if found != known {
+            return Err(StoreError::Schema { found, known });
+        }
+        counters.insert(key, known)?;
+        self.0.open_table(SECRETS)?;
+        for table in [USERS, NODES, POPS, ENROLMENT_KEYS, ADMIN_TOKENS] {
+            self.0.open_table(table)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn get<T: DeserializeOwned>(&self, table: Records, key: &str) -> Result<Option<T>> {
+        get(&self.0.open_table(table)?, table, key)
+    }
+
+    pub(super) fn put<T: Serialize>(&self, table: Records, key: &str, record: &T) -> Result<()> {
+        let value = serde_json::to_vec(record).map_err(|source| bad_record(table, key, source))?;
+        self.0.open_table(table)?.insert(key, value.as_slice())?;
+        Ok(())
+    }
+
+    /// Adds a record unless its key is taken.
+    pub(super) fn create<T: Serialize>(
+        &self,
+        table: Records,
+        key: &str,
+        record: &T,
+    ) -> Result<bool> {
+        let is_free = self.0.open_table(table)?.get(key)?.is_none();
+        if is_free {
+            self.put(table, key, record)?;
+        }
+        Ok(is_free)
+    }
+
+    /// Whether there was a record to remove.
+    pub(super) fn remove(&self, table: Records, key: &str) -> Result<bool> {
+        Ok(self.0.open_table(table)?.remove(key)?.is_some())
+    }
+
+    pub(super) fn is_empty(&self, table: Records) -> Result<bool> {
+        Ok(self.0.open_table(table)?.is_empty()?)
+    }
+
+    pub(super) fn clear(&self, table: Records) -> Result<()> {
+        Ok(self.0.open_table(table)?.retain(|_, _| false)?)
+    }
+
+    /// A version that no user ever had.
+    pub(super) fn next_version(&self) -> Result<u64> {
+        let mut counters = self.0.open_table(COUNTERS)?;
+        let version = counters.get(VERSION)?.map_or(0, |last| last.value()) + 1;
+        counters.insert(VERSION, version)?;
+        Ok(version)
+    }
+
+    /// The stored signing key, which `candidate` becomes if there is none.
+    pub(super) fn signing_key_or(&self, candidate: [u8; 32]) -> Result<[u8; 32]> {
+        let mut secrets = self.0.open_table(SECRETS)?;
+        let stored = secrets.get(SIGNING_KEY)?.map(|key| key.value());
+        if stored.is_none() {
+            secrets.insert(SIGNING_KEY, candidate)?;
+        }
+        Ok(stored.unwrap_or(candidate))
+    }
+}
+
+fn get<T: DeserializeOwned>(
+    records: &impl ReadableTable<&'static str, &'static [u8]>,
+    table: Records,
+    key: &str,
+) -> Result<Option<T>> {
+    records
+        .get(key)?
+        .map(|value| decode(table, key, value.value()))
+        .transpose()
+}
+
+fn decode<T: DeserializeOwned>(table: Records, key: &str, value: &[u8]) -> Result<T> {
+    serde_json::from_slice(value).map_err(|source| bad_record(table, key, source))
+}
+
+fn bad_record(table: Records, key: &str, source: serde_json::Error) -> StoreError {
+    StoreError::Record {
+        table: table.name().into(),
+        key: key.into(),
+        source,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Makes the file at `path` look as if another version had written it.
+    pub(in super::super) fn set_schema(path: &Path, number: u64) {
+        let database = Database::open(path).expect("a store");
+        let writer = database.begin_write().expect("no other writer");
+        writer
+            .open_table(COUNTERS)
+            .expect("a table")
+            .insert(SCHEMA.0, number)
+            .expect("written");
+        writer.commit().expect("durable");
+    }
+}
