@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn target(text: &str) -> Target {
-        Target::parse_authority(text).expect("valid")
+        Target::parse_authority(text.as_bytes()).expect("valid")
     }
 
     #[test]
