@@ -10,11 +10,14 @@
 
 pub mod addr;
 pub mod control;
+pub mod credentials;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
-pub mod credentials;
+pub mod http;
 pub mod limits;
 pub mod mux;
 pub mod reason;
+pub mod sniff;
 pub mod socks5;
+pub mod username;
 pub mod ws;

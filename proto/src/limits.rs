@@ -79,6 +79,24 @@ pub const UPGRADE_MAX_HEADERS: usize = 64;
 /// log, not a page.
 pub const UPGRADE_MAX_REFUSAL: usize = 1024;
 
+/// Longest head of a proxy request. Browsers send 1 to 2 KiB; sites with many cookies make that 8,
+/// which is what most servers take.
+pub const PROXY_MAX_HEAD: usize = 16 * 1024;
+
+/// Most header lines in a proxy request, as many as common servers take. No `Connection` header may
+/// name more of them, which bounds the work of removing those.
+pub const PROXY_MAX_HEADERS: usize = 100;
+
+/// Longest method of a proxy request: twice the longest registered one, `UPDATEREDIRECTREF`.
+pub const PROXY_MAX_METHOD: usize = 32;
+
+/// Bytes of user name and of password that HTTP may carry: what SOCKS5 may (RFC 1929 §2), so that
+/// whoever can log in can do so by either.
+pub const PROXY_MAX_CREDENTIAL: usize = 255;
+
+/// Bytes of explanation in an error response: a sentence or two.
+pub const PROXY_MAX_DETAIL: usize = 512;
+
 const _: () = {
     assert!(MIN_WINDOW <= INITIAL_WINDOW && INITIAL_WINDOW <= MAX_WINDOW);
     assert!(MIN_MAX_FRAME <= MAX_FRAME);

@@ -146,18 +146,20 @@ enum State {
 /// Fuzz entry: whatever a client sends, in whatever pieces, the outcome is the same and bounded.
 #[cfg(any(test, feature = "fuzzing"))]
 pub fn fuzz_socks5_server(data: &[u8]) {
-    let Some((&control, data)) = data.split_first() else {
+    let Some((&[control, seed], data)) = data.split_first_chunk() else {
         return;
     };
-    let whole = drive(control, data, data.len().max(1));
-    let pieces = drive(control, data, usize::from(control >> 2) + 1);
-    assert_eq!(whole, pieces);
+    let whole = drive(control, [data]);
+    assert_eq!(drive(control, crate::fuzz::segments(data, seed)), whole);
 }
 
-/// Runs a handshake over `data` in pieces of `size`; bits of `control` choose what the caller does.
-/// Returns every step that was taken and what is left in the buffer.
+/// Runs a handshake over what arrives; bits of `control` choose what the caller does. Returns every
+/// step that was taken and what is left in the buffer.
 #[cfg(any(test, feature = "fuzzing"))]
-fn drive(control: u8, data: &[u8], size: usize) -> (Vec<Result<Step, Socks5Error>>, BytesMut) {
+fn drive<'a>(
+    control: u8,
+    segments: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Result<Step, Socks5Error>>, BytesMut) {
     let mode = if control & 1 == 0 {
         Authentication::Required
     } else {
@@ -165,32 +167,29 @@ fn drive(control: u8, data: &[u8], size: usize) -> (Vec<Result<Step, Socks5Error
     };
     let mut server = ServerHandshake::new(mode);
     let (mut steps, mut input) = (Vec::new(), BytesMut::new());
-    for piece in data.chunks(size) {
-        input.extend_from_slice(piece);
+    for segment in segments {
+        input.extend_from_slice(segment);
         while server.state != State::Over {
             let step = server.advance(&mut input);
-            if step == Ok(Step::NeedMore) {
-                assert!(
-                    input.len() < super::MAX_MESSAGE,
-                    "waits although it has enough"
-                );
-                break;
-            }
-            if matches!(step, Ok(Step::Authenticate(_))) {
-                let _ = if control & 2 == 0 {
-                    server.accept()
-                } else {
-                    server.refuse()
-                };
-            }
-            if let Err(error) = step {
-                assert!(!error.farewell().is_empty());
-                // How much of a bad message had arrived is no part of the outcome.
-                steps.push(step);
-                return (steps, BytesMut::new());
+            match &step {
+                Ok(Step::NeedMore) => {
+                    assert!(
+                        input.len() < super::MAX_MESSAGE,
+                        "waits although it has enough"
+                    );
+                    break;
+                }
+                Ok(Step::Authenticate(_)) if control & 2 == 0 => drop(server.accept()),
+                Ok(Step::Authenticate(_)) => drop(server.refuse()),
+                Ok(_) => {}
+                Err(error) => assert!(!error.farewell().is_empty()),
             }
             steps.push(step);
         }
+    }
+    if matches!(steps.last(), Some(Err(_))) {
+        // How much of a bad message had arrived is no part of the outcome.
+        input.clear();
     }
     (steps, input)
 }
@@ -235,15 +234,12 @@ mod tests {
 
     /// The last step of a handshake that gets `data` at once.
     fn outcome(control: u8, data: &[u8]) -> Result<Step, Socks5Error> {
-        drive(control, data, data.len())
-            .0
-            .pop()
-            .unwrap_or(Ok(Step::NeedMore))
+        drive(control, [data]).0.pop().unwrap_or(Ok(Step::NeedMore))
     }
 
     #[test]
     fn a_client_that_sends_all_at_once_gets_through_and_keeps_its_early_data() {
-        let (steps, rest) = drive(REQUIRED, &whole_handshake(), 1000);
+        let (steps, rest) = drive(REQUIRED, [&*whole_handshake()]);
         let method = Step::Reply(Bytes::from_static(&[5, 2]));
         assert_eq!(
             steps,
@@ -254,10 +250,10 @@ mod tests {
 
     #[test]
     fn pieces_of_any_size_make_no_difference() {
-        let expected = drive(REQUIRED, &whole_handshake(), 1000);
+        let expected = drive(REQUIRED, [&*whole_handshake()]);
         for size in 1..whole_handshake().len() {
             assert_eq!(
-                drive(REQUIRED, &whole_handshake(), size),
+                drive(REQUIRED, whole_handshake().chunks(size)),
                 expected,
                 "{size}"
             );
@@ -268,7 +264,7 @@ mod tests {
     fn every_prefix_of_a_handshake_is_no_error() {
         let data = [GREETING, LOGIN, CONNECT].concat();
         for len in 0..data.len() {
-            let (steps, _) = drive(REQUIRED, &data[..len], 1000);
+            let (steps, _) = drive(REQUIRED, [&data[..len]]);
             assert!(steps.iter().all(Result::is_ok), "{len}: {steps:?}");
             assert!(!steps.contains(&Ok(connect("example.com:443"))), "{len}");
         }
@@ -302,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_refused_client_gets_no_further() {
-        let (steps, _) = drive(REFUSING, &whole_handshake(), 1000);
+        let (steps, _) = drive(REFUSING, [&*whole_handshake()]);
         assert_eq!(steps.last(), Some(&Ok(alice())));
     }
 
@@ -324,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_client_without_a_password_gets_through_where_none_is_required() {
-        let (steps, rest) = drive(OPTIONAL, &[&[5, 1, 0], CONNECT, b"early"].concat(), 1);
+        let (steps, rest) = drive(OPTIONAL, [&[5, 1, 0], CONNECT, b"early"]);
         let method = Step::Reply(Bytes::from_static(&[5, 0]));
         assert_eq!(steps[..2], [Ok(method), Ok(connect("example.com:443"))]);
         assert_eq!(rest, "early");
@@ -432,12 +428,13 @@ mod tests {
         #[test]
         fn a_damaged_handshake_survives_the_fuzz_entry(
             control: u8,
+            seed: u8,
             at in 0usize..40,
             byte: u8,
             cut in 0usize..60,
         ) {
             let mut data = whole_handshake();
-            data.insert(0, control);
+            data.splice(..0, [control, seed]);
             if let Some(damaged) = data.get_mut(at) {
                 *damaged = byte;
             }
