@@ -9,6 +9,9 @@ pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its binary and of its folder in `fuzz/seeds`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("http_head", crate::http::fuzz_http_head),
+    ("socks5_server", crate::socks5::fuzz_socks5_server),
+    ("target_codec", crate::addr::fuzz_target_codec),
     ("ws_deframer", crate::ws::fuzz::deframer),
     ("ws_upgrade", crate::ws::fuzz::upgrade),
 ];

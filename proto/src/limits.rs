@@ -87,7 +87,7 @@ pub const PROXY_MAX_HEAD: usize = 16 * 1024;
 /// name more of them, which bounds the work of removing those.
 pub const PROXY_MAX_HEADERS: usize = 100;
 
-/// Longest method of a proxy request: twice the longest registered one, `UPDATEREDIRECTREF`.
+/// Longest method of a proxy request: the longest registered one, `UPDATEREDIRECTREF`, has 17.
 pub const PROXY_MAX_METHOD: usize = 32;
 
 /// Bytes of user name and of password that HTTP may carry: what SOCKS5 may (RFC 1929 §2), so that
