@@ -10,6 +10,8 @@ pub type Target = fn(&[u8]);
 /// Every target, by the name of its binary and of its folder in `fuzz/seeds`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("http_head", crate::http::fuzz_http_head),
+    ("mux_input", crate::mux::fuzz::input),
+    ("mux_operations", crate::mux::fuzz::operations),
     ("socks5_server", crate::socks5::fuzz_socks5_server),
     ("target_codec", crate::addr::fuzz_target_codec),
     ("ws_deframer", crate::ws::fuzz::deframer),

@@ -14,8 +14,12 @@ impl Connection {
     /// Opens a session to the request's target. Bytes may be sent in it at once.
     ///
     /// # Errors
-    /// The tunnel is not ready, drains, is full, congested or over; nothing was sent.
+    /// The tunnel is not ready, drains, is full, congested or over, or this is its edge's end;
+    /// nothing was sent.
     pub fn open(&mut self, request: &OpenRequest) -> Result<SessionId, OpenError> {
+        if self.side == Side::Edge {
+            return Err(OpenError::WrongSide);
+        }
         let hello = match self.phase {
             Phase::AwaitingHello => return Err(OpenError::NotReady),
             Phase::Over => return Err(OpenError::Closed),

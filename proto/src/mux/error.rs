@@ -102,6 +102,9 @@ pub enum CloseCause {
 /// Why a session cannot be opened here now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
+    /// Only a PoP opens sessions.
+    #[error("only a PoP opens sessions")]
+    WrongSide,
     /// The peer's HELLO has not arrived.
     #[error("the tunnel is not ready")]
     NotReady,

@@ -27,6 +27,8 @@ mod connection;
 mod credit;
 mod error;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod heartbeat;
 mod hello;
 mod id;
