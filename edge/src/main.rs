@@ -1,2 +1,114 @@
-//! Thin binary.
-fn main() {}
+//! The program `titan-edge`: configuration, log, signals, and an [`Edge`] in between.
+
+#![forbid(unsafe_code)]
+
+use std::{env, process::ExitCode, thread};
+
+use anyhow::Context;
+use clap::Parser;
+use titan_edge::{Cli, Config, Edge, LogConfig, LogFormat, Stopper, raise_descriptor_limit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let (config, log) = match configuration() {
+        Ok(configuration) => configuration,
+        Err(exit) => return exit,
+    };
+    let done = match start_log(&log) {
+        Ok(()) => run(config).map_err(|error| (ExitCode::FAILURE, error)),
+        Err(error) => Err((ExitCode::from(EX_USAGE), error)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((exit, error)) => {
+            eprintln!("titan-edge: {error:#}");
+            exit
+        }
+    }
+}
+
+/// Reads flags, environment and file; answers `--help` and bad ones itself.
+fn configuration() -> Result<(Config, LogConfig), ExitCode> {
+    let cli = Cli::try_parse().map_err(|error| {
+        let asked_for = !error.use_stderr();
+        // The terminal may be gone; there is nobody left to tell.
+        let _ = error.print();
+        if asked_for {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(EX_USAGE)
+        }
+    })?;
+    let checked = Cli::check_environment(env::vars_os().map(|(name, _)| name));
+    checked.and_then(|()| cli.into_config()).map_err(|error| {
+        eprintln!("titan-edge: {error}");
+        ExitCode::from(EX_USAGE)
+    })
+}
+
+fn start_log(log: &LogConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.filter).context("`log_filter`")?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open descriptors");
+    }
+    let edge = Edge::start(config)?;
+    stop_on_signals(edge.stopper())?;
+    edge.join();
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT lets sessions finish, the second ends the process.
+fn stop_on_signals(stopper: Stopper) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (mut terminate, mut interrupt) = {
+        let _context = runtime.enter();
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        )
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            either(&mut terminate, &mut interrupt).await;
+            tracing::info!("stopping; a second signal ends the process at once");
+            stopper.stop();
+            either(&mut terminate, &mut interrupt).await;
+        });
+        std::process::exit(EXIT_INTERRUPTED);
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .context("signal thread")?;
+    Ok(())
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// `EX_USAGE` of sysexits.h: the command or its configuration is wrong.
+const EX_USAGE: u8 = 64;
+
+/// What a shell calls a process that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;

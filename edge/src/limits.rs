@@ -1,0 +1,126 @@
+//! Every limit, timeout and buffer size of the edge, each with how it was chosen.
+
+use std::time::Duration;
+
+/// Longest wait for a connection to the manager.
+pub(crate) const MANAGER_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait for a whole answer of the manager: it does little more than look a key up.
+pub(crate) const MANAGER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Longest answer of the manager that is read; its longest, an assignment, has less than 2 KiB.
+pub(crate) const MAX_MANAGER_ANSWER: usize = 64 << 10;
+
+/// Longest detail of a refusal by the manager that is kept for the log, in characters.
+pub(crate) const MAX_PROBLEM_DETAIL: usize = 200;
+
+/// Longest wait for the PoP's name, connection and WebSocket upgrade together.
+pub(crate) const TUNNEL_OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// First ceiling of the reconnect delay. With full jitter the mean of the first wait is half of it.
+pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(500);
+
+/// Highest ceiling of the reconnect delay: 100,000 edges spread over 30 s are 3,300 dials a second,
+/// which a PoP that has just come back can take.
+pub(crate) const BACKOFF_CAP: Duration = Duration::from_secs(30);
+
+/// A tunnel that lived this long was good: the next failure starts from the first delay again.
+pub(crate) const TUNNEL_PROVEN_AFTER: Duration = Duration::from_secs(30);
+
+/// A token is taken for dead this long before it expires, so that it does not die on its way.
+pub(crate) const TOKEN_MARGIN: Duration = Duration::from_secs(5);
+
+/// How long a tunnel that a newer one has replaced may go on for the sake of its last sessions.
+pub(crate) const RETIRED_TUNNEL_LIFETIME: Duration = Duration::from_secs(600);
+
+/// How long a closing tunnel may take to send its close frame and see the peer's.
+pub(crate) const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// Longest wait for the address of a name. glibc gives up on one server after 5 s.
+pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Lookups that run at once. Each occupies a thread of the blocking pool while it waits.
+pub(crate) const MAX_LOOKUPS: usize = 64;
+
+/// Addresses of one name that are tried; more would outlast [`DIAL_TIMEOUT`] anyway.
+pub(crate) const MAX_DIAL_ADDRESSES: usize = 16;
+
+/// Longest wait for a connection to a target, over all its addresses.
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// RFC 8305 §5: the recommended "Connection Attempt Delay".
+pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Silence on a target's socket before the kernel probes it.
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// Time between two keep-alive probes.
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Probes without an answer after which the kernel ends the connection.
+pub(crate) const KEEPALIVE_PROBES: u32 = 4;
+
+/// Smallest read buffer. An idle socket owns one of these under io_uring, none under epoll.
+pub(crate) const MIN_READ: usize = 4 << 10;
+
+/// Largest read from a target: what one DATA frame carries at most.
+pub(crate) const MAX_TARGET_READ: usize = 64 << 10;
+
+/// Largest read from the tunnel. Large reads are what bulk data costs least with: 1 MiB gains
+/// little over this and would leave the processor's cache.
+pub(crate) const MAX_TUNNEL_READ: usize = 256 << 10;
+
+/// A read that fills less than this share of its buffer (one in so many parts) is copied out, so
+/// that a small answer does not pin a large buffer while it waits.
+pub(crate) const COPY_BELOW_SHARE: usize = 2;
+
+/// Smallest batch handed to the tunnel's socket in one write. What is in the kernel can no longer
+/// be overtaken: 16 KiB are 6.5 ms on a 20 Mbit/s uplink.
+pub(crate) const MIN_WRITE_BATCH: usize = 16 << 10;
+
+/// Largest batch handed to the tunnel's socket in one write.
+pub(crate) const MAX_WRITE_BATCH: usize = 256 << 10;
+
+/// The batch a tunnel starts with, before its speed is known.
+pub(crate) const FIRST_WRITE_BATCH: usize = 64 << 10;
+
+/// A full batch that takes longer than this to enter the kernel is too large for the line.
+pub(crate) const SLOW_WRITE: Duration = Duration::from_millis(10);
+
+/// A full batch that enters the kernel faster than this may be followed by a larger one.
+pub(crate) const FAST_WRITE: Duration = Duration::from_millis(2);
+
+/// How long a session that its target has reset stays for what the target sent before that.
+pub(crate) const FLUSH_BEFORE_RESET: Duration = Duration::from_millis(500);
+
+/// Largest batch handed to a target's socket in one write.
+pub(crate) const MAX_TARGET_WRITE: usize = 256 << 10;
+
+/// Buffers in one vectored write. The kernel refuses more than 1,024 (UIO_MAXIOV); beyond this
+/// many, another system call costs less than the bytes it carries.
+pub(crate) const MAX_IO_SLICES: usize = 128;
+
+/// Entries of the submission queue. The queue is flushed whenever it is full.
+pub(crate) const RING_ENTRIES: u32 = 1024;
+
+/// Completions the ring holds before the kernel has to buffer more of them.
+pub(crate) const RING_COMPLETIONS: u32 = 8192;
+
+/// Largest request head that `whoami` reads.
+pub(crate) const MAX_WHOAMI_HEAD: usize = 16 << 10;
+
+/// Most header fields that `whoami` takes.
+pub(crate) const MAX_WHOAMI_FIELDS: usize = 64;
+
+/// Longest wait for the request of `whoami`.
+pub(crate) const WHOAMI_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Descriptors the process asks for, as far as the hard limit allows: two for each of the 65,536
+/// sessions that a tunnel may carry (under io_uring a socket has a second descriptor for control).
+pub(crate) const WANTED_DESCRIPTORS: u64 = 140_000;
+
+const _: () = assert!(MIN_READ <= MAX_TARGET_READ && MAX_TARGET_READ <= MAX_TUNNEL_READ);
+const _: () = assert!(MIN_WRITE_BATCH <= FIRST_WRITE_BATCH && FIRST_WRITE_BATCH <= MAX_WRITE_BATCH);
+const _: () = assert!(FAST_WRITE.as_micros() < SLOW_WRITE.as_micros());
+const _: () = assert!(MAX_IO_SLICES <= 1024);
+const _: () = assert!(RESOLVE_TIMEOUT.as_secs() < TUNNEL_OPEN_TIMEOUT.as_secs());

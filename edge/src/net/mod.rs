@@ -1,0 +1,229 @@
+//! The two ways to drive sockets, io_uring and epoll, behind one type. No other module knows which
+//! of them runs.
+//!
+//! What both promise, and every caller relies on:
+//! * a socket has one reader and one writer, each of which waits for its operation to end; nothing
+//!   drops an operation that is under way, as a kernel that owns the buffer would go on with it;
+//! * so whoever wants a socket's tasks to end shuts the socket down or resets it, which ends every
+//!   operation on it.
+
+mod epoll;
+mod runtime;
+mod uring;
+
+use std::{io, net::Shutdown, net::SocketAddr, rc::Rc};
+
+use bytes::{Buf, Bytes, BytesMut};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+pub(crate) use runtime::Runtime;
+
+use crate::limits::{MAX_IO_SLICES, MIN_READ};
+
+/// How the sockets of this thread are driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Uring,
+    Epoll,
+}
+
+/// A connected TCP socket. Clones are the same socket, which closes with the last of them.
+#[derive(Clone)]
+pub(crate) struct Stream(Rc<Socket>);
+
+enum Socket {
+    Uring(uring::Socket),
+    Epoll(epoll::Socket),
+}
+
+impl Stream {
+    /// Takes over a connection that was made with tokio.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptor left, or the system refuses for another reason.
+    pub(crate) fn adopt(stream: TcpStream, backend: Backend) -> io::Result<Self> {
+        let socket = match backend {
+            Backend::Uring => Socket::Uring(uring::Socket::adopt(stream)?),
+            Backend::Epoll => Socket::Epoll(epoll::Socket::adopt(stream)),
+        };
+        Ok(Self(Rc::new(socket)))
+    }
+
+    /// Waits, where that is possible without a buffer, until there is something to read. Under
+    /// io_uring it returns at once: the read itself waits.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match &*self.0 {
+            Socket::Uring(_) => Ok(()),
+            Socket::Epoll(socket) => socket.readable().await,
+        }
+    }
+
+    /// Reads once, at most `max` bytes, behind what is in `buf`. 0 is the end.
+    pub(crate) async fn read(
+        &self,
+        mut buf: BytesMut,
+        max: usize,
+    ) -> (io::Result<usize>, BytesMut) {
+        buf.reserve(max);
+        match &*self.0 {
+            Socket::Uring(socket) => socket.read(buf, max).await,
+            Socket::Epoll(socket) => socket.read(buf, max).await,
+        }
+    }
+
+    /// Writes all of `batch`, in as few operations as the socket lets it, and leaves it empty.
+    pub(crate) async fn write_all(&self, batch: &mut Vec<Bytes>) -> io::Result<()> {
+        batch.retain(|bytes| !bytes.is_empty());
+        while !batch.is_empty() {
+            let written = match &*self.0 {
+                Socket::Uring(socket) => socket.write(batch).await?,
+                Socket::Epoll(socket) => socket.write(batch).await?,
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            advance(batch, written);
+        }
+        Ok(())
+    }
+
+    /// Ends our direction; the peer sees the end behind what was written.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        self.control().shutdown(Shutdown::Write)
+    }
+
+    /// Ends both directions. Every operation on the socket ends.
+    pub(crate) fn shutdown(&self) {
+        // Fails where the peer has ended the connection already, which is as good.
+        let _ = self.control().shutdown(Shutdown::Both);
+    }
+
+    /// Ends the connection with a RST: what was not sent is dropped, and the peer cannot take this
+    /// for a clean end. Every operation on the socket ends.
+    pub(crate) fn reset(&self) {
+        let socket = self.control();
+        // Linux sends the RST at once when a socket is disconnected (connect(2), AF_UNSPEC). Some
+        // kernels refuse that while a thread waits in the socket; then closing it sends one.
+        if rustix::net::connect_unspec(&*socket).is_err() {
+            let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Bounds what lies in the kernel unsent: beyond it the socket takes no more (TCP_NOTSENT_LOWAT).
+    pub(crate) fn limit_unsent(&self, bytes: usize) -> io::Result<()> {
+        self.control()
+            .set_tcp_notsent_lowat(u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    /// Our address of the connection.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.control()
+            .local_addr()?
+            .as_socket()
+            .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// The peer's address of the connection.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.control()
+            .peer_addr()?
+            .as_socket()
+            .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    fn control(&self) -> SockRef<'_> {
+        match &*self.0 {
+            Socket::Uring(socket) => socket.control(),
+            Socket::Epoll(socket) => socket.control(),
+        }
+    }
+}
+
+/// How large the next read of a socket should be: as large as the last one, twice as large where
+/// that filled its buffer, half as large where it left three quarters of it empty. Bulk data gets
+/// large reads, and an idle socket owns a small buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadSize {
+    current: usize,
+    max: usize,
+}
+
+impl ReadSize {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            current: MIN_READ,
+            max,
+        }
+    }
+
+    /// Bytes to ask for.
+    pub(crate) fn get(self) -> usize {
+        self.current
+    }
+
+    /// Learns from a read that brought `read` of `asked` bytes.
+    pub(crate) fn learn(&mut self, read: usize, asked: usize) {
+        if read >= self.current {
+            self.current = (self.current * 2).min(self.max);
+        } else if read < asked && read < self.current / 4 {
+            self.current = (self.current / 2).max(MIN_READ);
+        }
+    }
+}
+
+/// The first buffers of a batch, as many as one operation takes.
+fn head(batch: &[Bytes]) -> &[Bytes] {
+    batch.get(..MAX_IO_SLICES).unwrap_or(batch)
+}
+
+/// Drops the first `written` bytes of a batch.
+fn advance(batch: &mut Vec<Bytes>, mut written: usize) {
+    let mut done = 0;
+    for bytes in batch.iter_mut() {
+        if written < bytes.len() {
+            bytes.advance(written);
+            break;
+        }
+        written -= bytes.len();
+        done += 1;
+    }
+    batch.drain(..done);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_write_leaves_the_rest() {
+        let whole = [&b"abc"[..], b"de", b"fghi"].concat();
+        for written in 0..=whole.len() {
+            let mut batch = vec!["abc".into(), "de".into(), "fghi".into()];
+            advance(&mut batch, written);
+            assert_eq!(batch.concat(), &whole[written..]);
+            assert!(batch.iter().all(|bytes: &Bytes| !bytes.is_empty()));
+        }
+    }
+
+    #[test]
+    fn reads_grow_with_bulk_and_shrink_with_talk() {
+        let mut size = ReadSize::new(64 << 10);
+        for _ in 0..10 {
+            size.learn(size.get(), size.get());
+        }
+        assert_eq!(size.get(), 64 << 10);
+        size.learn(20 << 10, 64 << 10);
+        assert_eq!(size.get(), 64 << 10);
+        // Less was asked for than the size, because the tunnel had no more room: no sign of a
+        // quiet target.
+        size.learn(1 << 10, 1 << 10);
+        assert_eq!(size.get(), 64 << 10);
+        for _ in 0..10 {
+            size.learn(100, size.get());
+        }
+        assert_eq!(size.get(), MIN_READ);
+    }
+}
