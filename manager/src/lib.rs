@@ -8,8 +8,10 @@
 
 #![forbid(unsafe_code)]
 
+mod assignment;
 mod config;
 mod error;
+mod identity;
 mod limits;
 mod store;
 
