@@ -14,9 +14,14 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod directory;
 pub mod error;
 pub mod limits;
+pub mod mesh;
+pub mod metrics;
 pub mod net;
+pub mod tunnel;
+pub mod users;
 
 pub use config::Config;
 pub use error::{ConfigError, StartError};

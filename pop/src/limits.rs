@@ -110,8 +110,14 @@ pub const POOLED_BUFFERS: usize = 64;
 /// loses its first three SYNs takes 7 s; browsers give up after some 20.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Longest a client may take to accept the last bytes of a refusal.
-pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest a peer may take to hear the last words on a connection and to close it.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes read and thrown away while it does: what it may have sent before it heard them.
+pub const FAREWELL_DISCARD: usize = 256 * 1024;
+
+/// Longest the last frames of a tunnel may take to leave, and the edge to close its end.
+pub const TUNNEL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes behind a plain HTTP request that are read and thrown away while its response is
 /// relayed. They belong to a next request that is not served on this connection; reading some

@@ -14,6 +14,7 @@
 
 mod buffer;
 mod doorbell;
+mod farewell;
 mod future;
 mod listener;
 mod notify;
@@ -26,10 +27,11 @@ mod wheel;
 
 pub use buffer::{BufferPool, ReadSize};
 pub use doorbell::{Doorbell, Installed, Ringer};
+pub use farewell::farewell;
 pub use future::{Either, join, race};
 pub use listener::{Accepted, Listener, bind};
 pub use notify::Notify;
 pub use runtime::{Driver, probe, run};
 pub use socket::{Received, Socket};
 pub use task::{Stats, spawn_guarded};
-pub use timer::{Elapsed, sleep, sleep_until, timeout};
+pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

@@ -56,6 +56,13 @@ pub struct Sleep {
     key: Option<Key>,
 }
 
+impl Sleep {
+    /// When it is over.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
 impl Future for Sleep {
     type Output = ();
 

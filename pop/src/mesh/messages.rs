@@ -1,0 +1,159 @@
+//! What travels between threads.
+
+use std::{
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use titan_proto::{
+    addr::Target,
+    control::{NodeId, PopId, Region, ReplyMode, UserName, UserRecord},
+};
+
+use crate::{
+    directory::{ShardId, TunnelEntry, TunnelKey},
+    users::LoginAnswer,
+};
+
+/// A socket that moves to another shard, with what is known of it.
+#[derive(Debug)]
+pub enum Work {
+    /// A client whose tunnel the receiving shard owns.
+    Client(ClientMove),
+    /// A tunnel that the receiving shard shall own.
+    Tunnel(TunnelMove),
+}
+
+/// A client on its way to the shard of its tunnel.
+#[derive(Debug)]
+pub struct ClientMove {
+    /// Its socket.
+    pub fd: OwnedFd,
+    /// What it wants.
+    pub order: Order,
+    /// The tunnel that was chosen.
+    pub tunnel: TunnelKey,
+    /// How often it was routed so far.
+    pub attempts: u8,
+}
+
+/// What a client asked for, understood and allowed.
+#[derive(Debug)]
+pub struct Order {
+    /// Who asked.
+    pub user: UserName,
+    /// Where to.
+    pub target: Target,
+    /// In which form the client is answered.
+    pub answer: Answer,
+    /// Whether it is answered before the edge has connected.
+    pub reply_mode: ReplyMode,
+    /// Bytes for the target that are here already.
+    pub early: BytesMut,
+}
+
+/// The form in which a client is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A SOCKS5 reply (RFC 1928 §6), then bytes both ways.
+    Socks5,
+    /// An HTTP response to CONNECT (RFC 9110 §9.3.6), then bytes both ways.
+    HttpConnect,
+    /// The target's own response to one forwarded request.
+    HttpForward {
+        /// Bytes of the request's body that the client has yet to send.
+        body_left: u64,
+        /// Whether it is a HEAD request, whose answer has no content.
+        is_head: bool,
+    },
+}
+
+/// A tunnel after its upgrade, on its way to its shard.
+#[derive(Debug)]
+pub struct TunnelMove {
+    /// Its socket; the answer to the upgrade has been sent.
+    pub fd: OwnedFd,
+    /// Bytes that came behind the upgrade request.
+    pub early: BytesMut,
+    /// The edge, as its token says.
+    pub node: NodeId,
+    /// The edge's region, as its token says.
+    pub region: Option<Region>,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+}
+
+/// What every shard must hear.
+#[derive(Debug, Clone)]
+pub enum News {
+    /// A tunnel is ready for sessions.
+    TunnelUp(Arc<TunnelEntry>),
+    /// A tunnel takes no more sessions.
+    TunnelDown(TunnelKey),
+    /// Which tokens are to be believed.
+    Authority(Arc<TokenAuthority>),
+    /// The answer to a [`LoginRequest`].
+    Login(Ticket, LoginAnswer),
+    /// A user's record as it is now.
+    UserChanged(Arc<UserRecord>),
+    /// There is no such user any more.
+    UserGone(UserName),
+    /// The manager could not be asked for a newer record.
+    UserUnchanged(UserName),
+    /// Take no more clients; end when the last session has, at the deadline at the latest.
+    Drain(Instant),
+}
+
+/// Whom to believe about tunnels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenAuthority {
+    /// Who we are: the audience a token must name.
+    pub pop: PopId,
+    /// The manager's Ed25519 public key.
+    pub key: [u8; 32],
+}
+
+/// Names one login that a shard waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// A login that a shard cannot decide by itself.
+pub struct LoginRequest {
+    /// Who asks.
+    pub shard: ShardId,
+    /// To be given back with the answer.
+    pub ticket: Ticket,
+    /// The user's base name.
+    pub name: UserName,
+    /// The password as the client sent it.
+    pub password: String,
+}
+
+/// Without the password.
+impl std::fmt::Debug for LoginRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginRequest").field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}
+
+/// What the control thread must hear.
+#[derive(Debug)]
+pub enum Report {
+    /// A tunnel is ready for sessions.
+    TunnelUp(Arc<TunnelEntry>),
+    /// A tunnel takes no more sessions.
+    TunnelDown(TunnelKey),
+    /// Find out about a login.
+    Login(LoginRequest),
+    /// Get a newer record of a user.
+    RefreshUser(UserName),
+    /// A shard has ended.
+    ShardEnded(ShardId),
+    /// Begin to drain, on behalf of whoever holds the PoP.
+    Drain,
+    /// Watch for the signals that drain.
+    WatchSignals,
+}

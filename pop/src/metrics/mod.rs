@@ -1,0 +1,171 @@
+//! What the gateway counts.
+//!
+//! Each shard counts in a block of its own, so that no cache line travels between cores for it;
+//! the blocks are added up when somebody asks.
+
+mod export;
+mod labels;
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use titan_proto::reason::Reason;
+
+pub use export::encode;
+pub use labels::{ClientClose, Label, LoginOutcome, TunnelEnd, TunnelRefusal};
+
+use crate::{directory::ShardId, net};
+
+/// The counters of all shards.
+#[derive(Debug)]
+pub struct Metrics {
+    shards: Box<[Arc<ShardMetrics>]>,
+}
+
+impl Metrics {
+    /// Counters at zero for that many shards.
+    pub fn new(shards: u16) -> Self {
+        Self { shards: (0..shards).map(|_| Arc::default()).collect() }
+    }
+
+    /// The counters of one shard.
+    pub fn shard(&self, id: ShardId) -> Arc<ShardMetrics> {
+        self.shards.get(id.index()).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// Adds one number up over all shards.
+    pub fn sum(&self, number: impl Fn(&ShardMetrics) -> u64) -> u64 {
+        self.shards.iter().map(|shard| number(shard)).sum()
+    }
+}
+
+/// The counters of one shard. Aligned so that no two shards share a cache line (128 bytes with the
+/// prefetcher's neighbour).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ShardMetrics {
+    /// Proxy clients accepted.
+    pub clients: Counter,
+    /// Clients whose connection ended before they had a session.
+    pub client_closes: Family<ClientClose>,
+    /// Logins.
+    pub logins: Family<LoginOutcome>,
+    /// Sessions opened on a tunnel.
+    pub sessions_opened: Counter,
+    /// Sessions running now.
+    pub sessions_active: Gauge,
+    /// Sessions that failed.
+    pub sessions_failed: Family<Reason>,
+    /// Bytes from clients to targets.
+    pub bytes_up: Counter,
+    /// Bytes from targets to clients.
+    pub bytes_down: Counter,
+    /// Tunnels ready now.
+    pub tunnels_active: Gauge,
+    /// Tunnels that became ready.
+    pub tunnels_opened: Counter,
+    /// Tunnel requests refused.
+    pub tunnel_refusals: Family<TunnelRefusal>,
+    /// Tunnels that ended.
+    pub tunnel_ends: Family<TunnelEnd>,
+    /// Clients that moved to the shard of their tunnel.
+    pub client_handovers: Counter,
+    /// Tunnels that moved to the least-loaded shard.
+    pub tunnel_handovers: Counter,
+    /// What the runtime counts.
+    pub net: Arc<net::Stats>,
+}
+
+/// A number that grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that grows and shrinks, never below zero.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One unit of a gauge of a shard, for as long as it is held.
+#[derive(Debug)]
+pub struct Held {
+    metrics: Arc<ShardMetrics>,
+    gauge: fn(&ShardMetrics) -> &Gauge,
+}
+
+impl Held {
+    /// Adds one until the value is dropped.
+    pub fn new(metrics: &Arc<ShardMetrics>, gauge: fn(&ShardMetrics) -> &Gauge) -> Self {
+        gauge(metrics).0.fetch_add(1, Ordering::Relaxed);
+        Self { metrics: Arc::clone(metrics), gauge }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        (self.gauge)(&self.metrics).0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One counter for each value of a label.
+#[derive(Debug)]
+pub struct Family<L: Label> {
+    counters: Box<[Counter]>,
+    label: std::marker::PhantomData<L>,
+}
+
+impl<L: Label> Family<L> {
+    /// Adds one under `label`.
+    pub fn inc(&self, label: L) {
+        if let Some(counter) = self.counters.get(label.index()) {
+            counter.inc();
+        }
+    }
+
+    /// The number under `label`.
+    pub fn get(&self, label: L) -> u64 {
+        self.counters.get(label.index()).map_or(0, Counter::get)
+    }
+}
+
+impl<L: Label> Default for Family<L> {
+    fn default() -> Self {
+        let counters = L::ALL.iter().map(|_| Counter::default()).collect();
+        Self { counters, label: std::marker::PhantomData }
+    }
+}
+
+impl Deref for Metrics {
+    type Target = [Arc<ShardMetrics>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.shards
+    }
+}

@@ -1,0 +1,72 @@
+//! What the tasks of one shard share.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use rand::{SeedableRng, rngs::SmallRng};
+
+use super::{Authority, Table};
+use crate::{
+    config::Config,
+    directory::{Directory, ShardId},
+    mesh::Mesh,
+    metrics::ShardMetrics,
+    net::BufferPool,
+};
+
+/// One core's share of the PoP. Nothing in it is seen by another thread but what says so.
+#[derive(Debug)]
+pub struct Core {
+    /// Which shard this is.
+    pub shard: ShardId,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The way to the other threads.
+    pub mesh: Mesh,
+    /// This shard's counters.
+    pub metrics: Arc<ShardMetrics>,
+    /// Read buffers.
+    pub pool: BufferPool,
+    /// Ready tunnels of all shards.
+    pub directory: RefCell<Directory>,
+    /// This shard's own tunnels, ready or not.
+    pub tunnels: RefCell<Table>,
+    /// Which tunnel tokens are believed; nothing before the manager was reached once.
+    pub authority: RefCell<Option<Rc<Authority>>>,
+    /// Randomness for choices; nothing secret comes from it.
+    pub rng: RefCell<SmallRng>,
+    /// Set when the PoP drains: by then every session must have ended.
+    pub draining: Cell<Option<Instant>>,
+}
+
+impl Core {
+    /// An empty shard.
+    pub fn new(
+        shard: ShardId,
+        config: Arc<Config>,
+        mesh: Mesh,
+        metrics: Arc<ShardMetrics>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            shard,
+            config,
+            mesh,
+            metrics,
+            pool: BufferPool::default(),
+            directory: RefCell::default(),
+            tunnels: RefCell::new(Table::new(shard)),
+            authority: RefCell::default(),
+            rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
+            draining: Cell::new(None),
+        })
+    }
+
+    /// Whether the PoP drains.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get().is_some()
+    }
+}

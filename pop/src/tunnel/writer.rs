@@ -1,0 +1,136 @@
+//! The task that writes a tunnel, and that is its clock.
+//!
+//! What the mux has given out cannot be overtaken by control frames any more, so it is taken in
+//! batches: large ones while the socket takes them whole, small ones after it did not.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io::{self, IoSlice},
+    rc::Rc,
+    time::Instant,
+};
+
+use bytes::{Buf, Bytes};
+
+use super::{Tunnel, link::Retirement};
+use crate::{
+    limits::{TRANSMIT_BATCH_MAX, TRANSMIT_BATCH_MIN, TUNNEL_CLOSE_TIMEOUT, WRITE_SLICES},
+    net::{Either, Sleep, race, sleep_until, timeout},
+};
+
+/// Writes until the mux is over and has said its last word.
+pub(super) async fn run(tunnel: Rc<Tunnel>) {
+    let guard = Retirement(Rc::clone(&tunnel));
+    let mut writer = Writer::new(&tunnel);
+    while !tunnel.ask(|conn| conn.is_over()) {
+        if writer.flush().await.is_err() {
+            return;
+        }
+        writer.wait(tunnel.outgoing.notified()).await;
+    }
+    // The close frame, and time for the edge to read it: its FIN is the answer (RFC 6455 §7.1.1).
+    let _ = timeout(TUNNEL_CLOSE_TIMEOUT, async {
+        writer.flush().await?;
+        tunnel.socket.shutdown_write();
+        tunnel.reader_done.notified().await;
+        io::Result::Ok(())
+    })
+    .await;
+    drop(guard);
+}
+
+struct Writer<'a> {
+    tunnel: &'a Tunnel,
+    /// What the mux gave and the socket has not taken.
+    batch: VecDeque<Bytes>,
+    limit: usize,
+    clock: Option<Sleep>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(tunnel: &'a Tunnel) -> Self {
+        Self { tunnel, batch: VecDeque::new(), limit: TRANSMIT_BATCH_MAX, clock: None }
+    }
+
+    /// Writes until there is nothing left to write.
+    async fn flush(&mut self) -> io::Result<()> {
+        while self.fill() {
+            if !self.write()? {
+                self.limit = TRANSMIT_BATCH_MIN;
+                self.wait_for_room().await?;
+            } else {
+                self.limit = (self.limit * 2).min(TRANSMIT_BATCH_MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next batch from the mux once the last one is gone; `false` when there is none.
+    fn fill(&mut self) -> bool {
+        if self.batch.is_empty() {
+            let mut frames = Vec::new();
+            self.tunnel.with(|conn| conn.poll_transmit(self.limit, &mut frames));
+            self.batch = frames.into();
+        }
+        !self.batch.is_empty()
+    }
+
+    /// Writes what the socket takes; `false` when it took less than all.
+    fn write(&mut self) -> io::Result<bool> {
+        let sent = {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let used = slices.iter_mut().zip(&self.batch).map(|(s, b)| *s = IoSlice::new(b)).count();
+            self.tunnel.socket.try_send(slices.get(..used).unwrap_or_default())?
+        };
+        self.advance(sent);
+        Ok(self.batch.is_empty())
+    }
+
+    fn advance(&mut self, mut sent: usize) {
+        while let Some(front) = self.batch.front_mut() {
+            if sent < front.len() {
+                front.advance(sent);
+                return;
+            }
+            sent -= front.len();
+            if let Some(done) = self.batch.pop_front() {
+                self.tunnel.core().pool.recycle(done);
+            }
+        }
+    }
+
+    async fn wait_for_room(&mut self) -> io::Result<()> {
+        let tunnel = self.tunnel;
+        match self.wait(tunnel.socket.writable()).await {
+            Some(ready) => ready,
+            // The edge takes nothing and says nothing any more.
+            None => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Waits for `event` and keeps the mux's clock meanwhile; `None` when the clock ended the
+    /// tunnel.
+    async fn wait<F: Future>(&mut self, event: F) -> Option<F::Output> {
+        let mut event = std::pin::pin!(event);
+        loop {
+            let Some(deadline) = self.tunnel.ask(|conn| conn.poll_timeout()) else {
+                // Over: nothing is due any more, and the caller bounds the wait.
+                return Some(event.await);
+            };
+            // A clock that is set too early is left alone: it looks again when it strikes.
+            let clock = match &mut self.clock {
+                Some(clock) if clock.deadline() <= deadline => clock,
+                clock => clock.insert(sleep_until(deadline)),
+            };
+            if let Either::First(output) = race(event.as_mut(), clock).await {
+                return Some(output);
+            }
+            self.clock = None;
+            self.tunnel.with(|conn| conn.handle_timeout(Instant::now()));
+            if self.tunnel.ask(|conn| conn.is_over()) {
+                return None;
+            }
+        }
+    }
+}
