@@ -94,7 +94,7 @@ impl Target {
         let (host, port) = split_authority(text.as_ref())?;
         let port = port.ok_or(AddrError::PortMissing)?;
         Ok(Self {
-            host: parse_host(host)?,
+            host: Host::parse(host)?,
             port: parse_port(port)?,
         })
     }
@@ -112,7 +112,7 @@ impl Target {
         let (host, port) = split_authority(text.as_ref())?;
         let port = port.map_or(Ok(default_port), parse_port)?;
         Ok(Self {
-            host: parse_host(host)?,
+            host: Host::parse(host)?,
             port,
         })
     }
@@ -175,7 +175,8 @@ fn split_authority(text: &[u8]) -> Result<(&[u8], Option<&[u8]>), AddrError> {
     if text.contains(&b'@') {
         return Err(AddrError::UserInfo);
     }
-    // The colons of an IPv6 address are inside its brackets.
+    // The colons of an IPv6 address are inside its brackets. Without them it is no host here, other
+    // than in a SOCKS5 name: the host ends at the first colon.
     let host_end = match text.iter().position(|&b| b == b']') {
         Some(bracket) => bracket + 1,
         None => text.iter().position(|&b| b == b':').unwrap_or(text.len()),
@@ -185,16 +186,6 @@ fn split_authority(text: &[u8]) -> Result<(&[u8], Option<&[u8]>), AddrError> {
         None => Ok((host, None)),
         Some((b':', port)) => Ok((host, Some(port).filter(|port| !port.is_empty()))),
         Some(_) => Err(AddrError::Ipv6Literal),
-    }
-}
-
-/// A host of an authority: unlike a SOCKS5 name, an IPv6 address must be in brackets here, which
-/// `split_authority` has made sure of by ending the host at the first bare colon.
-fn parse_host(text: &[u8]) -> Result<Host, AddrError> {
-    if text.is_empty() {
-        Err(AddrError::EmptyHost)
-    } else {
-        Host::parse(text)
     }
 }
 

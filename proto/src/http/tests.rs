@@ -80,14 +80,31 @@ fn connect_as_curl_sends_it() {
 
 #[test]
 fn connect_in_other_forms() {
-    let target = |line: &str| head(&format!("{line}\r\n\r\n")).request.target().to_string();
-    assert_eq!(target("CONNECT [2001:DB8::1]:443 HTTP/1.0"), "[2001:db8::1]:443");
+    let target = |line: &str| {
+        head(&format!("{line}\r\n\r\n"))
+            .request
+            .target()
+            .to_string()
+    };
+    assert_eq!(
+        target("CONNECT [2001:DB8::1]:443 HTTP/1.0"),
+        "[2001:db8::1]:443"
+    );
     assert_eq!(target("CONNECT 192.0.2.1:80 HTTP/1.1"), "192.0.2.1:80");
     let without = head("CONNECT a.example:1 HTTP/1.0\r\n\r\n");
-    assert_eq!((without.version, without.credentials), (Version::Http10, None));
+    assert_eq!(
+        (without.version, without.credentials),
+        (Version::Http10, None)
+    );
     // The Host header says nothing that matters for CONNECT.
-    assert_eq!(target("CONNECT a.example:1 HTTP/1.1\r\nHost: b\r\nHost: c/d"), "a.example:1");
-    assert_eq!(target("CONNECT a.example:1 HTTP/1.1\r\nContent-Length: 0"), "a.example:1");
+    assert_eq!(
+        target("CONNECT a.example:1 HTTP/1.1\r\nHost: b\r\nHost: c/d"),
+        "a.example:1"
+    );
+    assert_eq!(
+        target("CONNECT a.example:1 HTTP/1.1\r\nContent-Length: 0"),
+        "a.example:1"
+    );
 }
 
 #[test]
@@ -142,10 +159,19 @@ fn targets_turn_into_origin_form() {
     assert_eq!(first_line("GET http://a HTTP/1.1"), "GET / HTTP/1.1");
     assert_eq!(first_line("GET http://a/ HTTP/1.0"), "GET / HTTP/1.0");
     assert_eq!(first_line("GET HTTP://a?q HTTP/1.1"), "GET /?q HTTP/1.1");
-    assert_eq!(first_line("GET http://a//b/../c HTTP/1.1"), "GET //b/../c HTTP/1.1");
+    assert_eq!(
+        first_line("GET http://a//b/../c HTTP/1.1"),
+        "GET //b/../c HTTP/1.1"
+    );
     // RFC 9112 §3.2.4.
-    assert_eq!(first_line("OPTIONS http://a HTTP/1.1"), "OPTIONS * HTTP/1.1");
-    assert_eq!(first_line("OPTIONS http://a/ HTTP/1.1"), "OPTIONS / HTTP/1.1");
+    assert_eq!(
+        first_line("OPTIONS http://a HTTP/1.1"),
+        "OPTIONS * HTTP/1.1"
+    );
+    assert_eq!(
+        first_line("OPTIONS http://a/ HTTP/1.1"),
+        "OPTIONS / HTTP/1.1"
+    );
 }
 
 #[test]
@@ -157,7 +183,11 @@ fn host_is_the_authority_of_the_uri() {
         ("http://[2001:db8::1]:8080/", "[2001:db8::1]:8080"),
     ] {
         let text = forwarded(&format!("GET {uri} HTTP/1.1\r\nHost: x\r\n\r\n"));
-        assert_eq!(text.lines().nth(1), Some(&*format!("Host: {host}")), "{uri}");
+        assert_eq!(
+            text.lines().nth(1),
+            Some(&*format!("Host: {host}")),
+            "{uri}"
+        );
         let old = forwarded(&format!("GET {uri} HTTP/1.0\r\nAccept: */*\r\n\r\n"));
         assert_eq!(old.lines().nth(1), Some(&*format!("Host: {host}")), "{uri}");
     }
@@ -169,7 +199,10 @@ fn connection_cannot_drop_what_frames_the_request() {
         "PUT http://a/ HTTP/1.1\r\nHost: a\r\nConnection: content-length, host, cookie\r\n\
          Content-Length: 3\r\nCookie: a\r\n\r\n",
     );
-    assert!(text.contains("Content-Length: 3\r\n") && text.contains("Host: a\r\n"), "{text}");
+    assert!(
+        text.contains("Content-Length: 3\r\n") && text.contains("Host: a\r\n"),
+        "{text}"
+    );
     assert!(!text.contains("Cookie"), "{text}");
 }
 
@@ -177,7 +210,9 @@ fn connection_cannot_drop_what_frames_the_request() {
 fn the_number_of_connection_options_is_bounded() {
     let with = |count| {
         let options = vec!["x"; count].join(",");
-        parse(&format!("GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\n\r\n"))
+        parse(&format!(
+            "GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\n\r\n"
+        ))
     };
     assert!(with(PROXY_MAX_HEADERS).is_ok());
     assert!(with(PROXY_MAX_HEADERS + 1).is_err());
@@ -230,7 +265,11 @@ fn shapes_used_for_smuggling_are_refused() {
         // Logins.
         "CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Basic dTpw\r\nProxy-Authorization: Basic dTpw\r\n\r\n",
     ] {
-        assert!(matches!(error(text), HttpErrorKind::Malformed(_)), "{text:?}: {:?}", error(text));
+        assert!(
+            matches!(error(text), HttpErrorKind::Malformed(_)),
+            "{text:?}: {:?}",
+            error(text)
+        );
         assert_eq!(status(text), 400, "{text:?}");
     }
 }
@@ -238,7 +277,10 @@ fn shapes_used_for_smuggling_are_refused() {
 #[test]
 fn bad_line_ends_are_refused_before_the_head_is_complete() {
     for text in ["GET http://a/ HTTP/1.1\n", "GET\0", "GET\rx"] {
-        assert!(matches!(error(text), HttpErrorKind::Malformed(_)), "{text:?}");
+        assert!(
+            matches!(error(text), HttpErrorKind::Malformed(_)),
+            "{text:?}"
+        );
     }
 }
 
@@ -280,13 +322,26 @@ fn what_is_not_served_says_so() {
     for (text, word) in [
         ("GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT"),
         ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT"),
-        ("POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "CONNECT"),
+        (
+            "POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "CONNECT",
+        ),
         ("TRACE http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "TRACE"),
-        ("OPTIONS http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 1\r\n\r\n", "Max-Forwards"),
-        (&format!("{} http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(33)), "method"),
+        (
+            "OPTIONS http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 1\r\n\r\n",
+            "Max-Forwards",
+        ),
+        (
+            &format!("{} http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(33)),
+            "method",
+        ),
     ] {
         let error = parse(text).expect_err(text);
-        assert_eq!((error.status(), error.reason()), (501, Reason::Unsupported), "{text}");
+        assert_eq!(
+            (error.status(), error.reason()),
+            (501, Reason::Unsupported),
+            "{text}"
+        );
         assert!(error.to_string().contains(word), "{error}");
     }
     assert_eq!(status("PRI * HTTP/2.0\r\n\r\n"), 505);
@@ -296,13 +351,25 @@ fn what_is_not_served_says_so() {
 
 #[test]
 fn other_schemes_of_authentication_are_challenged() {
-    for value in ["Digest username=\"u\"", "Bearer x", "Basic", "Basic !", "NTLM TlRM"] {
+    for value in [
+        "Digest username=\"u\"",
+        "Bearer x",
+        "Basic",
+        "Basic !",
+        "NTLM TlRM",
+    ] {
         let text = format!("CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: {value}\r\n\r\n");
         let error = parse(&text).expect_err(value);
-        assert_eq!((error.status(), error.reason()), (407, Reason::AuthenticationFailed));
+        assert_eq!(
+            (error.status(), error.reason()),
+            (407, Reason::AuthenticationFailed)
+        );
         let response = error.response();
         let response = String::from_utf8_lossy(&response);
-        assert!(response.contains("\r\nProxy-Authenticate: Basic realm=\"titan\""), "{response}");
+        assert!(
+            response.contains("\r\nProxy-Authenticate: Basic realm=\"titan\""),
+            "{response}"
+        );
     }
 }
 
@@ -322,7 +389,11 @@ fn sizes_are_limited() {
     assert_eq!(status(&"G".repeat(PROXY_MAX_HEAD)), 414);
 
     let of_count = |count| format!("CONNECT a:1 HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(count));
-    assert!(parse(&of_count(PROXY_MAX_HEADERS)).expect("valid").is_some());
+    assert!(
+        parse(&of_count(PROXY_MAX_HEADERS))
+            .expect("valid")
+            .is_some()
+    );
     assert_eq!(status(&of_count(PROXY_MAX_HEADERS + 1)), 431);
 }
 
@@ -346,7 +417,12 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         "Host|Content-Length|Connection|Transfer-Encoding|Upgrade|TE|Expect|Max-Forwards",
         "[!-~]{1,8}",
     ];
-    let value = prop_oneof!["[a-z]{1,8}", "[0-9]{1,3}", "close|keep-alive, x", "[ -~é]{0,12}"];
+    let value = prop_oneof![
+        "[a-z]{1,8}",
+        "[0-9]{1,3}",
+        "close|keep-alive, x",
+        "[ -~é]{0,12}"
+    ];
     let headers = prop::collection::vec((name, value), 0..5);
     (method, target, "1\\.[01]", headers).prop_map(|(method, target, version, headers)| {
         let mut text = format!("{method} {target} HTTP/{version}\r\n");
