@@ -253,7 +253,7 @@ impl DataFrame {
         let mut bytes = input.split_to(len);
         if let Some(key) = &mut self.key {
             mask::apply(*key, 0, &mut bytes);
-            key.rotate_left(len % mask::KEY_LEN);
+            *key = mask::turn(*key, len);
         }
         self.left -= len as u64;
         bytes
