@@ -86,7 +86,7 @@ impl Endpoint {
     pub(crate) fn new(id: SessionId, script: Script, is_pop: bool, now: Instant) -> Self {
         let (up, down) = (Stream::new(script.seed), Stream::new(!script.seed));
         let (upload, download) = (script.upload, script.download);
-        let never = script.ending == Ending::NeverRead && is_pop == (script.seed % 2 == 0);
+        let never = script.ending == Ending::NeverRead && is_pop == script.seed.is_multiple_of(2);
         let (outgoing, to_send, incoming, to_receive) = if is_pop {
             (up, upload, down, download)
         } else {
