@@ -3,17 +3,20 @@
 //! Modules are stages of a request's way and import in one direction only:
 //!
 //! ```text
-//! main → server → api → {assignment, identity} → store → {config, limits, error}
+//! main → server → api → {assignment, identity} → store → {config, error, limits}
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod assignment;
 mod config;
 mod error;
 mod identity;
 mod limits;
+mod server;
 mod store;
 
 pub use config::{Config, ConfigError, LogFormat, Settings, StoreUrl};
 pub use error::{IdentityError, ServerError, StoreError};
+pub use server::{Bootstrap, Server, replace_admin_token};

@@ -36,8 +36,14 @@ impl Nonces {
     /// Every claim has the same time to live in practice, so the earliest also expires first. Where
     /// that does not hold, a claim is kept longer than asked for, never shorter.
     fn expire(&mut self, now: Instant) {
-        while let Some((_, nonce)) = self.order.pop_front_if(|(expires, _)| *expires <= now) {
-            self.claimed.remove(&nonce);
+        while self
+            .order
+            .front()
+            .is_some_and(|(expires, _)| *expires <= now)
+        {
+            if let Some((_, nonce)) = self.order.pop_front() {
+                self.claimed.remove(&nonce);
+            }
         }
     }
 }

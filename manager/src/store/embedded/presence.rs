@@ -78,9 +78,9 @@ impl Presence {
             return HeartbeatOutcome::Resync;
         }
         if full {
-            self.release_all_but(id, &connected)
+            self.release_all_but(id, &connected);
         } else {
-            self.release(id, &disconnected)
+            self.release(id, &disconnected);
         }
         for (node, address) in connected {
             self.hold(id, node, address);

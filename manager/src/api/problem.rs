@@ -1,0 +1,155 @@
+//! Errors as RFC 9457 problem details.
+
+use std::borrow::Cow;
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use titan_proto::control::Problem;
+
+use crate::{
+    error::{IdentityError, StoreError},
+    identity::{NodeError, Refusal},
+    limits,
+};
+
+/// Media type of [`Problem`].
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub(super) struct ApiProblem {
+    status: StatusCode,
+    detail: Cow<'static, str>,
+    extra: Option<Extra>,
+}
+
+/// A header that goes with an error.
+#[derive(Debug)]
+enum Extra {
+    /// `Retry-After` in seconds.
+    RetryAfter(u64),
+    /// `WWW-Authenticate`.
+    Challenge(&'static str),
+}
+
+impl ApiProblem {
+    /// A problem whose kind is what `status` says; `detail` is for a person.
+    pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            extra: None,
+        }
+    }
+
+    /// 404.
+    pub(super) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 422: well-formed, but a value makes no sense.
+    pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// 503 with `Retry-After`.
+    pub(super) fn try_later(after_s: u64, detail: impl Into<Cow<'static, str>>) -> Self {
+        let extra = Some(Extra::RetryAfter(after_s));
+        Self {
+            extra,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        }
+    }
+
+    /// 401 with the challenge of RFC 6750 §3.
+    pub(super) fn unauthorized(detail: &'static str, challenge: &'static str) -> Self {
+        let extra = Some(Extra::Challenge(challenge));
+        Self {
+            extra,
+            ..Self::new(StatusCode::UNAUTHORIZED, detail)
+        }
+    }
+
+    /// A fault of ours: the log gets the cause, the caller does not.
+    fn internal(cause: &dyn std::error::Error) -> Self {
+        tracing::error!(%cause, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the manager failed; its log says why",
+        )
+    }
+}
+
+impl IntoResponse for ApiProblem {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            kind: "about:blank".into(),
+            title: self.status.canonical_reason().unwrap_or_default().into(),
+            status: self.status.as_u16(),
+            detail: Some(self.detail.into_owned()),
+        };
+        let content_type = [(header::CONTENT_TYPE, PROBLEM_JSON)];
+        let mut response = (self.status, content_type, Json(problem)).into_response();
+        if let Some(extra) = self.extra {
+            let (name, value) = extra.into_header();
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+impl Extra {
+    fn into_header(self) -> (HeaderName, HeaderValue) {
+        match self {
+            Self::RetryAfter(after_s) => (header::RETRY_AFTER, after_s.into()),
+            Self::Challenge(text) => (header::WWW_AUTHENTICATE, HeaderValue::from_static(text)),
+        }
+    }
+}
+
+impl From<StoreError> for ApiProblem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Stopped => {
+                Self::try_later(limits::RETRY_OVERLOAD_S, "the manager is stopping")
+            }
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<IdentityError> for ApiProblem {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Store(error) => error.into(),
+            IdentityError::Stopped => StoreError::Stopped.into(),
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<NodeError> for ApiProblem {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Store(error) => error.into(),
+            NodeError::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<Refusal> for ApiProblem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::PublicKey => Self::invalid(detail),
+            Refusal::UnknownNode => Self::not_found(detail),
+            Refusal::EnrolmentKey | Refusal::Signature | Refusal::Challenge => {
+                Self::new(StatusCode::FORBIDDEN, detail)
+            }
+            Refusal::Overload => Self::try_later(limits::RETRY_OVERLOAD_S, detail),
+        }
+    }
+}
