@@ -39,12 +39,22 @@ install_suite() {
     [[ -x $work/venv/bin/wstest ]]
 }
 
+# Ends what this script started, however it ends itself.
+started=()
+stop_all() {
+    for pid in "${started[@]}"; do
+        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+    done
+}
+trap stop_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
 # Starts the echo server on a free port; sets `address`.
 start_server() {
     cargo build --quiet -p titan-proto --example ws_echo
     "${CARGO_TARGET_DIR:-target}/debug/examples/ws_echo" 127.0.0.1:0 >"$work/server.log" 2>&1 &
-    server=$!
-    trap 'kill "$server" 2>/dev/null || true' EXIT
+    started+=($!)
     for _ in {1..100}; do
         address=$(sed -n 's/^listening on //p' "$work/server.log")
         [[ -n $address ]] && return
@@ -65,7 +75,9 @@ run_suite() {
   "exclude-agent-cases": {}
 }
 JSON
-    if ! timeout "$limit_seconds" "$work/venv/bin/wstest" -m fuzzingclient -s "$work/spec.json" >"$work/suite.log" 2>&1; then
+    timeout "$limit_seconds" "$work/venv/bin/wstest" -m fuzzingclient -s "$work/spec.json" >"$work/suite.log" 2>&1 &
+    started+=($!)
+    if ! wait $!; then
         tail -n 20 "$work/suite.log" >&2
         return 1
     fi

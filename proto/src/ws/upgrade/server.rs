@@ -1,5 +1,7 @@
 //! The server's side of the opening handshake (RFC 6455 §4.2).
 
+use std::fmt;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Buf, Bytes, BytesMut};
 use httparse::{EMPTY_HEADER, Request};
@@ -7,8 +9,8 @@ use httparse::{EMPTY_HEADER, Request};
 use super::{UpgradeError, VERSION, accept_key, head, head::Headers};
 use crate::limits::UPGRADE_MAX_HEADERS;
 
-/// A client's request to open a WebSocket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A client's request to open a WebSocket. `Debug` does not show the token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct UpgradeRequest {
     /// The request target as the client wrote it: path and query.
     pub path: String,
@@ -26,6 +28,16 @@ impl UpgradeRequest {
     /// Whether the client offers the sub-protocol `name`; they are case-sensitive.
     pub fn offers(&self, name: &str) -> bool {
         self.protocols.iter().any(|protocol| protocol == name)
+    }
+}
+
+impl fmt::Debug for UpgradeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradeRequest")
+            .field("path", &self.path)
+            .field("host", &self.host)
+            .field("protocols", &self.protocols)
+            .finish_non_exhaustive()
     }
 }
 

@@ -83,6 +83,10 @@ fn our_own_request_is_read_back() {
     );
     assert!(request.offers("titan.v1") && !request.offers("Titan.v1"));
     assert_eq!(request.bearer.as_deref(), Some("a.b-c_d"));
+    assert!(
+        !format!("{request:?}").contains("a.b-c_d"),
+        "a token would end up in logs"
+    );
     let response = accept_response(&request, None);
     assert_eq!(
         parse_response(&mut BytesMut::from(&response[..]), KEY, None),
