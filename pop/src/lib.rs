@@ -13,15 +13,23 @@
 
 #![deny(unsafe_code)]
 
+pub mod admin;
 pub mod config;
+pub mod control;
 pub mod directory;
 pub mod error;
+pub mod ingress;
 pub mod limits;
 pub mod mesh;
 pub mod metrics;
 pub mod net;
+pub mod relay;
+pub mod route;
+pub mod server;
+pub mod shard;
 pub mod tunnel;
 pub mod users;
 
 pub use config::Config;
 pub use error::{ConfigError, StartError};
+pub use server::Pop;

@@ -130,13 +130,16 @@ pub const FORWARD_SURPLUS: usize = 64 * 1024;
 /// four the gain is lost in the noise of the measured RTT.
 pub const CANDIDATES: usize = 4;
 
+/// Tunnels of the choosing shard that are looked at when the best candidate is another shard's.
+pub const LOCAL_CANDIDATES: usize = 2;
+
 /// RTT assumed of a tunnel before its first measurement: a plausible line, so that a new tunnel
 /// is neither flooded nor starved.
 pub const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 
 /// A local tunnel is preferred to one of another shard when its score is at most this many
 /// percent worse: what the move of a socket costs is far below one millisecond.
-pub const LOCAL_PREFERENCE_PERCENT: u64 = 5;
+pub const LOCAL_PREFERENCE_PERCENT: u32 = 5;
 
 /// How often a session may be routed again because its tunnel was gone when it arrived.
 pub const MAX_ROUTE_ATTEMPTS: u8 = 3;
@@ -181,6 +184,9 @@ pub const QUEUED_VERIFICATIONS: usize = 1024;
 /// Interval of heartbeats; the manager gives a silent PoP no new nodes after three of them.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Interval until the first one is answered: nothing can be served before.
+pub const FIRST_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Delay of the heartbeat that reports a tunnel's coming or going, so that a storm of them
 /// travels in a few messages.
 pub const HEARTBEAT_DEBOUNCE: Duration = Duration::from_millis(75);
@@ -190,6 +196,9 @@ pub const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest a connection to the manager may take to be made.
 pub const MANAGER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest answer of the manager: a heartbeat's and a user's take some hundred bytes.
+pub const MANAGER_ANSWER: usize = 64 * 1024;
 
 /// Requests to the manager for users that may run at a time.
 pub const LOOKUPS_AT_A_TIME: usize = 64;
@@ -203,6 +212,9 @@ pub const TIMER_TICK: Duration = Duration::from_millis(100);
 /// Slots of the timer wheel. 512 ticks are 51 s, more than the common timeouts; a longer one
 /// goes round again.
 pub const TIMER_SLOTS: usize = 512;
+
+/// How often a draining shard looks whether its last session has ended.
+pub const DRAIN_CHECK: Duration = Duration::from_millis(100);
 
 /// Time the shards get to send their last bytes once the drain's deadline has passed.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(250);

@@ -152,7 +152,7 @@ pub enum Report {
     RefreshUser(UserName),
     /// A shard has ended.
     ShardEnded(ShardId),
-    /// Begin to drain, on behalf of whoever holds the PoP.
+    /// Begin to drain: whoever holds the PoP, or a signal, says so.
     Drain,
     /// Watch for the signals that drain.
     WatchSignals,

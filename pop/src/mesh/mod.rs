@@ -9,6 +9,7 @@
 //! socket.
 
 mod messages;
+mod status;
 
 use std::{
     io,
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 pub use messages::{
     Answer, ClientMove, LoginRequest, News, Order, Report, Ticket, TokenAuthority, TunnelMove, Work,
 };
+pub use status::Status;
 
 use crate::{
     directory::ShardId,

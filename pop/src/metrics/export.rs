@@ -30,6 +30,9 @@ impl Collector for Export {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut page = Page { metrics: &self.0, encoder };
         page.counter("clients", "Proxy clients accepted", |m| m.clients.get())?;
+        page.gauge("handshakes_active", "Clients in their handshake", |m| {
+            m.handshakes_active.get()
+        })?;
         page.family("client_closes", "Clients that got no session", "reason", |m| {
             &m.client_closes
         })?;

@@ -51,6 +51,8 @@ impl Metrics {
 pub struct ShardMetrics {
     /// Proxy clients accepted.
     pub clients: Counter,
+    /// Clients in their handshake.
+    pub handshakes_active: Gauge,
     /// Clients whose connection ended before they had a session.
     pub client_closes: Family<ClientClose>,
     /// Logins.

@@ -33,5 +33,5 @@ pub use listener::{Accepted, Listener, bind};
 pub use notify::Notify;
 pub use runtime::{Driver, probe, run};
 pub use socket::{Received, Socket};
-pub use task::{Stats, spawn_guarded};
+pub use task::{Stats, guarded, spawn_guarded};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

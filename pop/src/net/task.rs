@@ -39,6 +39,13 @@ pub fn spawn_guarded(name: &'static str, future: impl Future<Output = ()> + 'sta
     });
 }
 
+/// Calls `f`. Should it panic, the panic is logged under `name` and counted, and the caller goes on.
+pub fn guarded(name: &'static str, f: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
+        report(name, &*panic);
+    }
+}
+
 /// The counters of the core this is called on.
 pub(super) fn stats() -> Arc<Stats> {
     STATS.with_borrow(Arc::clone)

@@ -57,7 +57,7 @@ impl Core {
             mesh,
             metrics,
             pool: BufferPool::default(),
-            directory: RefCell::default(),
+            directory: RefCell::new(Directory::new(shard)),
             tunnels: RefCell::new(Table::new(shard)),
             authority: RefCell::default(),
             rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),

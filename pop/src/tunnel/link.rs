@@ -8,8 +8,9 @@ use std::{
     time::Instant,
 };
 
-use titan_proto::mux::{
-    CloseCause, Connection, Event, OpenError, OpenRequest, SessionId, Settings, Side,
+use titan_proto::{
+    mux::{CloseCause, Connection, Event, OpenError, OpenRequest, SessionId, Settings, Side},
+    ws::CloseCode,
 };
 
 use super::{
@@ -89,6 +90,11 @@ impl Tunnel {
     pub fn go_away(&self) {
         self.unlist();
         self.with(Connection::go_away);
+    }
+
+    /// Ends the tunnel now; its sessions are reset.
+    pub fn close(&self) {
+        self.with(|conn| conn.close(CloseCode::GOING_AWAY, "this PoP is being shut down"));
     }
 
     /// Calls the mux and then sees to everything that follows from the call.

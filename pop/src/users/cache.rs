@@ -14,7 +14,7 @@ use std::{
 
 use titan_proto::control::{UserName, UserRecord};
 
-use super::{LoginAnswer, LoginDigest, Refusal};
+use super::{LoginAnswer, LoginDigest};
 use crate::limits::{
     CACHED_REFUSALS, CACHED_USERS, RECORD_FRESH, RECORD_STALE, REFUSAL_REMEMBERED,
 };
@@ -22,15 +22,15 @@ use crate::limits::{
 /// What the cache can say about a login by itself.
 #[derive(Debug, Clone)]
 pub enum Lookup {
-    /// Let the user in; where `refresh` is set, ask for a newer record meanwhile.
+    /// The password is the user's; where `refresh` is set, ask for a newer record meanwhile.
     Known {
         /// The user.
         record: Arc<UserRecord>,
         /// Whether nobody has asked for a newer record yet.
         refresh: bool,
     },
-    /// Turn the user away.
-    Refused(Refusal),
+    /// It was found to be wrong a moment ago.
+    Refused,
     /// Ask the control side; the record, if there is one, was good for this login when it was
     /// last heard of.
     Ask(Option<Arc<UserRecord>>),
@@ -61,7 +61,7 @@ impl Cache {
             return user.look_up(now);
         }
         match self.refusals.get(digest) {
-            Some(&until) if now < until => Lookup::Refused(Refusal::Credentials),
+            Some(&until) if now < until => Lookup::Refused,
             _ => Lookup::Ask(None),
         }
     }
@@ -139,9 +139,6 @@ impl User {
         let age = now.saturating_duration_since(self.heard_at);
         if age >= RECORD_STALE {
             return Lookup::Ask(Some(Arc::clone(&self.record)));
-        }
-        if !self.record.enabled {
-            return Lookup::Refused(Refusal::Disabled);
         }
         let refresh = age >= RECORD_FRESH && !self.refreshing;
         self.refreshing |= refresh;
@@ -239,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_needs_another_verification_and_a_disabled_user_is_refused() {
+    fn another_version_needs_another_verification() {
         let mut bench = Bench::new();
         bench.learn(&LoginAnswer::Verified(record(2, true)));
         bench.cache.refresh(&record(1, false), bench.start);
@@ -247,7 +244,7 @@ mod tests {
         bench.cache.refresh(&record(3, false), bench.start);
         assert!(matches!(bench.look_up(1), Lookup::Ask(None)));
         bench.learn(&LoginAnswer::Verified(record(3, false)));
-        assert!(matches!(bench.look_up(1), Lookup::Refused(Refusal::Disabled)));
+        assert!(matches!(bench.look_up(1), Lookup::Known { record, .. } if !record.enabled));
         bench.cache.forget(&bench.name);
         assert!(matches!(bench.look_up(1), Lookup::Ask(None)));
     }
@@ -256,7 +253,7 @@ mod tests {
     fn refusals_are_remembered_briefly_and_not_for_other_passwords() {
         let mut bench = Bench::new();
         bench.learn(&LoginAnswer::WrongPassword);
-        assert!(matches!(bench.look_up(1), Lookup::Refused(Refusal::Credentials)));
+        assert!(matches!(bench.look_up(1), Lookup::Refused));
         assert!(matches!(bench.look_up(2), Lookup::Ask(None)));
         let other = LoginKey::random().digest(&bench.name, "right");
         assert!(matches!(bench.cache.look_up(&bench.name, &other, bench.start), Lookup::Ask(None)));

@@ -25,12 +25,3 @@ pub enum LoginAnswer {
     /// The manager does not answer and the user is not known here, or too many wait.
     Unavailable,
 }
-
-/// Why a login is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// No such user, or a wrong password; which of them is nobody's business.
-    Credentials,
-    /// The user is switched off.
-    Disabled,
-}

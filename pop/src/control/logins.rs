@@ -1,0 +1,144 @@
+//! Logins that a shard cannot decide: the record from the manager, the password against its hash.
+//!
+//! An argon2 check takes some 20 ms of a core that shards need, so only a few run at a time, a
+//! bounded number waits, and a login that was verified for one shard is known for all.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use argon2::{Argon2, PasswordVerifier, password_hash::phc::PasswordHash};
+use titan_proto::control::{UserName, UserRecord};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::{
+    Manager,
+    manager::ManagerError,
+    verified::Verified,
+};
+use crate::{
+    limits::{LOOKUPS_AT_A_TIME, QUEUED_VERIFICATIONS},
+    mesh::{LoginRequest, Mesh, News},
+    users::{LoginAnswer, LoginKey},
+};
+
+/// Answers the shards' questions about users.
+pub(super) struct Logins {
+    manager: Manager,
+    mesh: Mesh,
+    key: LoginKey,
+    verified: Mutex<Verified>,
+    lookups: Semaphore,
+    /// Places for checks that run or wait.
+    queue: Semaphore,
+    /// Places for checks that run.
+    checks: Semaphore,
+}
+
+impl Logins {
+    pub(super) fn new(manager: Manager, mesh: Mesh, key: LoginKey) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            manager,
+            mesh,
+            key,
+            verified: Mutex::default(),
+            lookups: Semaphore::new(LOOKUPS_AT_A_TIME),
+            queue: Semaphore::new(QUEUED_VERIFICATIONS),
+            checks: Semaphore::new((cores / CORES_PER_CHECK).max(1)),
+        }
+    }
+
+    /// Finds out about a login and tells the shard that asked.
+    pub(super) async fn answer(self: Arc<Self>, request: LoginRequest) {
+        let (shard, ticket) = (request.shard, request.ticket);
+        let answer = self.decide(request).await;
+        self.mesh.tell(shard, News::Login(ticket, answer));
+    }
+
+    /// Gets a newer record and tells every shard.
+    pub(super) async fn refresh(self: Arc<Self>, name: UserName) {
+        let news = match self.look_up(&name).await {
+            Ok(Some(record)) => News::UserChanged(record),
+            Ok(None) => News::UserGone(name),
+            Err(error) => {
+                tracing::debug!(%error, "a user's record cannot be refreshed");
+                News::UserUnchanged(name)
+            }
+        };
+        self.mesh.broadcast(&news, None);
+    }
+
+    async fn decide(&self, request: LoginRequest) -> LoginAnswer {
+        let digest = self.key.digest(&request.name, &request.password);
+        let record = match self.look_up(&request.name).await {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                self.verified().forget(&request.name);
+                return LoginAnswer::Unknown;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a user cannot be looked up");
+                let known = self.verified().last_known(&request.name, &digest);
+                return known.map_or(LoginAnswer::Unavailable, LoginAnswer::Verified);
+            }
+        };
+        if self.verified().holds(&record, &digest) {
+            return LoginAnswer::Verified(record);
+        }
+        match self.verify(&record, request.password).await {
+            Some(true) => {
+                self.verified().remember(&record, digest);
+                LoginAnswer::Verified(record)
+            }
+            Some(false) => LoginAnswer::WrongPassword,
+            None => LoginAnswer::Unavailable,
+        }
+    }
+
+    async fn look_up(&self, name: &UserName) -> Result<Option<Arc<UserRecord>>, ManagerError> {
+        // Never closed, so always granted.
+        let _place = self.lookups.acquire().await;
+        Ok(self.manager.user(name).await?.map(Arc::new))
+    }
+
+    /// Whether `password` is the user's; `None` where too many wait or the hash is no hash.
+    async fn verify(&self, record: &UserRecord, password: String) -> Option<bool> {
+        let _waiting = self.queue.try_acquire().ok()?;
+        let _running = self.checks.acquire().await.ok()?;
+        let hash = record.password_hash.clone();
+        spawn_blocking(move || check(&hash, &password)).await.ok()?
+    }
+
+    fn verified(&self) -> std::sync::MutexGuard<'_, Verified> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Cores for each check that may run at a time: the rest is the shards'.
+const CORES_PER_CHECK: usize = 4;
+
+fn check(hash: &str, password: &str) -> Option<bool> {
+    match PasswordHash::new(hash) {
+        // The parameters are the hash's own.
+        Ok(hash) => Some(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()),
+        Err(error) => {
+            tracing::error!(%error, "a user's password hash cannot be read");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::PasswordHasher;
+
+    use super::*;
+
+    #[test]
+    fn passwords_are_checked_against_argon2id_hashes() {
+        let hash = Argon2::default().hash_password(b"correct horse").expect("hashes").to_string();
+        assert!(hash.starts_with("$argon2id$"));
+        assert_eq!(check(&hash, "correct horse"), Some(true));
+        assert_eq!(check(&hash, "battery staple"), Some(false));
+        assert_eq!(check("5f4dcc3b5aa765d61d8327deb882cf99", "password"), None);
+    }
+}

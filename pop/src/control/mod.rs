@@ -1,0 +1,161 @@
+//! The control thread: the PoP's side of the manager's API, logins, signals, and the drain.
+//!
+//! It runs tokio on one thread. Shards tell it what happened ([`Report`]); it tells them what to
+//! know ([`News`](crate::mesh::News)). Nothing here is on the path of a byte.
+
+mod heartbeat;
+mod logins;
+mod manager;
+mod signals;
+mod verified;
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::{heartbeat::Heartbeat, logins::Logins};
+pub use self::manager::Manager;
+use crate::{
+    config::Config,
+    directory::ShardId,
+    limits::MANAGER_TIMEOUT,
+    mesh::{Mesh, News, Report, Status},
+    metrics::Metrics,
+    users::LoginKey,
+};
+
+/// What the control thread works with.
+#[derive(Debug)]
+pub struct Setup {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The manager.
+    pub manager: Manager,
+    /// The way to the shards.
+    pub mesh: Mesh,
+    /// What the shards say.
+    pub reports: mpsc::UnboundedReceiver<Report>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// What the operator's pages show.
+    pub status: Arc<Status>,
+    /// Where edges and customers reach this PoP.
+    pub advertised: Advertised,
+    /// The key of login digests.
+    pub login_key: LoginKey,
+    /// How many shards there are.
+    pub shards: u16,
+}
+
+/// Where edges and customers reach this PoP, as the manager is told.
+#[derive(Debug, Clone)]
+pub struct Advertised {
+    /// The tunnel endpoint, `ws://host:port/tunnel`.
+    pub tunnel_url: String,
+    /// The proxy port.
+    pub proxy_addr: String,
+}
+
+impl Advertised {
+    /// As configured, else as bound.
+    pub fn new(config: &Config, proxy: SocketAddr, tunnel: SocketAddr) -> Self {
+        let url = || format!("ws://{}{}", reachable(tunnel), crate::tunnel::TUNNEL_PATH);
+        Self {
+            tunnel_url: config.advertise_tunnel_url.clone().unwrap_or_else(url),
+            proxy_addr: config
+                .advertise_proxy_addr
+                .clone()
+                .unwrap_or_else(|| reachable(proxy).to_string()),
+        }
+    }
+}
+
+/// Runs until every shard has ended.
+pub async fn run(setup: Setup) {
+    let Setup { config, manager, mesh, mut reports, metrics, status, advertised, login_key, shards } =
+        setup;
+    let (changes, changed) = mpsc::unbounded_channel();
+    let (stop, stopped) = oneshot::channel();
+    let heartbeat =
+        Heartbeat::new(manager.clone(), mesh.clone(), metrics, Arc::clone(&status), advertised);
+    let heartbeat = tokio::spawn(heartbeat.run(changed, stopped));
+    let mut control = Control {
+        logins: Arc::new(Logins::new(manager, mesh.clone(), login_key)),
+        drain: config.drain(),
+        mesh,
+        status,
+        changes,
+        running: (0..shards).map(ShardId).collect(),
+    };
+    while !control.running.is_empty() {
+        let Some(report) = reports.recv().await else { break };
+        control.hear(report);
+    }
+    let _ = stop.send(());
+    // The last heartbeat says that all nodes are gone.
+    let _ = tokio::time::timeout(MANAGER_TIMEOUT, heartbeat).await;
+}
+
+struct Control {
+    logins: Arc<Logins>,
+    mesh: Mesh,
+    status: Arc<Status>,
+    changes: mpsc::UnboundedSender<heartbeat::Change>,
+    drain: Duration,
+    running: HashSet<ShardId>,
+}
+
+impl Control {
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::TunnelUp(entry) => {
+                let change = heartbeat::Change::Up(entry.key, entry.node, entry.address.ip());
+                self.status.tunnels().insert(entry);
+                let _ = self.changes.send(change);
+            }
+            Report::TunnelDown(key) => {
+                let removed = self.status.tunnels().remove(key);
+                if let Some(entry) = removed {
+                    let _ = self.changes.send(heartbeat::Change::Down(key, entry.node));
+                }
+            }
+            Report::Login(request) => {
+                tokio::spawn(Arc::clone(&self.logins).answer(request));
+            }
+            Report::RefreshUser(name) => {
+                tokio::spawn(Arc::clone(&self.logins).refresh(name));
+            }
+            Report::ShardEnded(shard) => {
+                self.running.remove(&shard);
+            }
+            Report::Drain => self.begin_drain(),
+            Report::WatchSignals => signals::watch(self.mesh.clone()),
+        }
+    }
+
+    fn begin_drain(&self) {
+        if self.status.set_draining() {
+            tracing::info!(limit_s = self.drain.as_secs(), "draining");
+            self.mesh.broadcast(&News::Drain(Instant::now() + self.drain), None);
+            let _ = self.changes.send(heartbeat::Change::Draining);
+        }
+    }
+}
+
+/// An address that can be connected to: a listener on all addresses is reached on this machine
+/// through loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    address
+}

@@ -1,0 +1,207 @@
+//! Who a client is: from the shard's memory where it knows, else from the control thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use titan_proto::{
+    control::{ReplyMode, UserName, UserRecord},
+    credentials::Credentials,
+    username::{self, ParamError, Params},
+};
+
+use crate::{
+    limits::PENDING_LOGINS,
+    mesh::{LoginRequest, Report, Ticket},
+    metrics::{ClientClose, LoginOutcome},
+    net::Notify,
+    tunnel::Core,
+    users::{Cache, LoginAnswer, LoginDigest, LoginKey, Lookup},
+};
+
+/// A client that is let in.
+#[derive(Debug)]
+pub(super) struct Login {
+    /// The user's base name.
+    pub(super) user: UserName,
+    /// When the client is told that it is connected.
+    pub(super) reply_mode: ReplyMode,
+}
+
+/// Why a client is not let in.
+#[derive(Debug)]
+pub(super) enum Denied {
+    /// It did not say who it is.
+    NoCredentials,
+    /// User name or password is wrong.
+    Credentials,
+    /// The user is switched off.
+    Disabled,
+    /// The user name asks for something that does not exist.
+    Parameter(ParamError),
+    /// Nobody could say.
+    Unavailable,
+}
+
+impl Denied {
+    /// What to count the closed connection as.
+    pub(super) fn close(&self) -> ClientClose {
+        match self {
+            Self::Parameter(_) => ClientClose::UserParameter,
+            _ => ClientClose::LoginRefused,
+        }
+    }
+
+    fn outcome(&self) -> LoginOutcome {
+        match self {
+            Self::NoCredentials | Self::Credentials | Self::Parameter(_) => LoginOutcome::Refused,
+            Self::Disabled => LoginOutcome::Disabled,
+            Self::Unavailable => LoginOutcome::Unavailable,
+        }
+    }
+}
+
+/// The logins of one shard.
+#[derive(Debug)]
+pub(super) struct Logins {
+    core: Rc<Core>,
+    key: LoginKey,
+    pub(super) cache: RefCell<Cache>,
+    /// Questions under way. Clients that ask the same wait for one answer.
+    asked: RefCell<HashMap<LoginDigest, Rc<Question>>>,
+    tickets: RefCell<HashMap<Ticket, LoginDigest>>,
+    last_ticket: Cell<u64>,
+    waiting: Cell<usize>,
+}
+
+impl Logins {
+    pub(super) fn new(core: Rc<Core>, key: LoginKey) -> Self {
+        Self {
+            core,
+            key,
+            cache: RefCell::default(),
+            asked: RefCell::default(),
+            tickets: RefCell::default(),
+            last_ticket: Cell::new(0),
+            waiting: Cell::new(0),
+        }
+    }
+
+    /// Lets a client in or says why not.
+    pub(super) async fn check(&self, credentials: &Credentials) -> Result<Login, Denied> {
+        let result = self.decide(credentials).await;
+        self.core.metrics.logins.inc(match &result {
+            Ok(_) => LoginOutcome::Accepted,
+            Err(denied) => denied.outcome(),
+        });
+        result
+    }
+
+    /// Takes in the control thread's answer and lets everybody go on who waits for it.
+    pub(super) fn answered(&self, ticket: Ticket, answer: &LoginAnswer) {
+        let Some(digest) = self.tickets.borrow_mut().remove(&ticket) else { return };
+        let Some(question) = self.asked.borrow_mut().remove(&digest) else { return };
+        self.cache.borrow_mut().learn(&question.name, digest, answer, Instant::now());
+        question.answer.replace(Some(answer.clone()));
+        question.waiters.borrow().iter().for_each(|waiter| waiter.notify());
+    }
+
+    async fn decide(&self, credentials: &Credentials) -> Result<Login, Denied> {
+        let (name, params) = username::parse(&credentials.username).map_err(Denied::Parameter)?;
+        let digest = self.key.digest(&name, &credentials.password);
+        let known = self.cache.borrow_mut().look_up(&name, &digest, Instant::now());
+        match known {
+            Lookup::Known { record, refresh } => {
+                if refresh {
+                    self.core.mesh.report(Report::RefreshUser(name));
+                }
+                self.admit(&record, params)
+            }
+            Lookup::Refused => Err(Denied::Credentials),
+            Lookup::Ask(last_known) => {
+                match (self.ask(name, digest, &credentials.password).await, last_known) {
+                    (LoginAnswer::Verified(record), _) => self.admit(&record, params),
+                    // The manager is away: who was known goes on.
+                    (LoginAnswer::Unavailable, Some(record)) => self.admit(&record, params),
+                    (LoginAnswer::Unavailable, None) => Err(Denied::Unavailable),
+                    _ => Err(Denied::Credentials),
+                }
+            }
+        }
+    }
+
+    fn admit(&self, record: &Arc<UserRecord>, params: Params) -> Result<Login, Denied> {
+        if !record.enabled {
+            return Err(Denied::Disabled);
+        }
+        // What the connection asks for goes before what the user has set, and that before what
+        // the operator has.
+        let reply_mode =
+            params.reply_mode.or(record.reply_mode).unwrap_or(self.core.config.reply_mode);
+        Ok(Login { user: record.name.clone(), reply_mode })
+    }
+
+    /// Asks the control thread, or waits with those who have asked the same.
+    async fn ask(&self, name: UserName, digest: LoginDigest, password: &str) -> LoginAnswer {
+        let Some(_place) = Place::take(&self.waiting) else { return LoginAnswer::Unavailable };
+        let question = self.question(name, digest, password);
+        let waiter = Rc::<Notify>::default();
+        question.waiters.borrow_mut().push(Rc::clone(&waiter));
+        loop {
+            if let Some(answer) = &*question.answer.borrow() {
+                return answer.clone();
+            }
+            waiter.notified().await;
+        }
+    }
+
+    fn question(&self, name: UserName, digest: LoginDigest, password: &str) -> Rc<Question> {
+        if let Some(question) = self.asked.borrow().get(&digest) {
+            return Rc::clone(question);
+        }
+        let ticket = Ticket(self.last_ticket.get() + 1);
+        self.last_ticket.set(ticket.0);
+        let question = Rc::new(Question::new(name.clone()));
+        self.asked.borrow_mut().insert(digest, Rc::clone(&question));
+        self.tickets.borrow_mut().insert(ticket, digest);
+        let (shard, password) = (self.core.shard, password.to_owned());
+        self.core.mesh.report(Report::Login(LoginRequest { shard, ticket, name, password }));
+        question
+    }
+}
+
+/// A question to the control thread.
+#[derive(Debug)]
+struct Question {
+    name: UserName,
+    answer: RefCell<Option<LoginAnswer>>,
+    waiters: RefCell<Vec<Rc<Notify>>>,
+}
+
+impl Question {
+    fn new(name: UserName) -> Self {
+        Self { name, answer: RefCell::default(), waiters: RefCell::default() }
+    }
+}
+
+/// One of a bounded number of places in the waiting room.
+struct Place<'a>(&'a Cell<usize>);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a Cell<usize>) -> Option<Self> {
+        (waiting.get() < PENDING_LOGINS).then(|| {
+            waiting.set(waiting.get() + 1);
+            Self(waiting)
+        })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

@@ -1,0 +1,74 @@
+//! SOCKS5 clients (RFC 1928, RFC 1929).
+
+use bytes::Bytes;
+use titan_proto::socks5::{
+    Authentication, Command, Reply, Request, ServerHandshake, Socks5Error, Step, reply,
+};
+
+use super::{
+    Ingress, Refused,
+    conversation::Conversation,
+    login::{Denied, Login},
+};
+use crate::{
+    mesh::{Answer, Order},
+    metrics::ClientClose,
+};
+
+/// Takes a client through greeting, login and request.
+pub(super) async fn handshake(
+    ingress: &Ingress,
+    client: &mut Conversation,
+) -> Result<Order, Refused> {
+    let mut handshake = ServerHandshake::new(Authentication::Required);
+    let mut login = Err(Denied::Unavailable);
+    loop {
+        match handshake.advance(&mut client.input).map_err(|error| malformed(&error))? {
+            Step::NeedMore => client.read_more().await?,
+            Step::Reply(bytes) => client.say(&bytes).await?,
+            Step::Authenticate(credentials) => {
+                login = ingress.logins.check(&credentials).await;
+                let verdict = verdict(&mut handshake, &login)?;
+                client.say(&verdict).await?;
+            }
+            Step::Request(request) => return order(request, login, client),
+        }
+    }
+}
+
+/// What the client hears about its login. RFC 1929 knows yes and no, and no makes a client ask its
+/// user for another password; where nobody could say, the client is let in to hear of a failure.
+fn verdict(
+    handshake: &mut ServerHandshake,
+    login: &Result<Login, Denied>,
+) -> Result<Bytes, Refused> {
+    match login {
+        Ok(_) | Err(Denied::Unavailable) => Ok(handshake.accept()),
+        Err(denied) => Err(Refused::with(denied.close(), handshake.refuse())),
+    }
+}
+
+fn order(
+    request: Request,
+    login: Result<Login, Denied>,
+    client: &mut Conversation,
+) -> Result<Order, Refused> {
+    let refuse = |close, code| Err(Refused::with(close, reply(code, None)));
+    match (request.command, login) {
+        (Command::Connect, Ok(login)) => Ok(Order {
+            user: login.user,
+            target: request.target,
+            answer: Answer::Socks5,
+            reply_mode: login.reply_mode,
+            early: std::mem::take(&mut client.input),
+        }),
+        (Command::Bind | Command::UdpAssociate, Ok(_)) => {
+            refuse(ClientClose::UnsupportedCommand, Reply::CommandNotSupported)
+        }
+        (_, Err(denied)) => refuse(denied.close(), Reply::GeneralFailure),
+    }
+}
+
+fn malformed(error: &Socks5Error) -> Refused {
+    Refused::with(ClientClose::MalformedSocks5, error.farewell())
+}

@@ -1,0 +1,18 @@
+//! Sessions: a client's socket and a tunnel's session, and the bytes between them.
+//!
+//! ```text
+//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session::run
+//!                             └─ a tunnel of another shard ──mesh──▶ arrive (there)
+//! ```
+
+mod down;
+mod forward;
+mod linger;
+mod link;
+mod reply;
+mod session;
+mod start;
+mod up;
+
+pub use reply::refuse;
+pub use start::{arrive, start};

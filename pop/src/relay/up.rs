@@ -1,0 +1,99 @@
+//! Client to target: read only what may be sent, into the buffer it is sent from.
+
+use std::ops::ControlFlow;
+
+use bytes::{BufMut, BytesMut};
+use titan_proto::mux::Payload;
+
+use super::link::{Broken, Link};
+use crate::{
+    limits::{READ_BURST, SESSION_READ_MAX, SESSION_READ_MIN},
+    net::{ReadSize, Received},
+};
+
+/// Relays until the client has ended its direction.
+pub(super) async fn run(link: &Link) -> Result<(), Broken> {
+    let mut up = Up::new(link, u64::MAX);
+    up.relay().await?;
+    link.session.finish();
+    link.linger.start();
+    Ok(())
+}
+
+/// Sends bytes that are here already.
+pub(super) async fn send(link: &Link, mut bytes: BytesMut) -> Result<(), Broken> {
+    while !bytes.is_empty() {
+        match link.session.send_capacity().min(bytes.len()) {
+            0 => link.session.writable().await?,
+            n => {
+                link.session.send(Payload::copy_from(&bytes.split_to(n)))?;
+                link.core.metrics.bytes_up.add(n as u64);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Relays a bounded number of bytes.
+pub(super) struct Up<'a> {
+    link: &'a Link,
+    size: ReadSize,
+    left: u64,
+}
+
+impl<'a> Up<'a> {
+    /// Will relay at most `left` bytes.
+    pub(super) fn new(link: &'a Link, left: u64) -> Self {
+        Self { link, size: ReadSize::new(SESSION_READ_MIN, SESSION_READ_MAX), left }
+    }
+
+    /// Relays until all is relayed or the client has ended its direction; gives what is left.
+    pub(super) async fn relay(&mut self) -> Result<u64, Broken> {
+        while self.left > 0 {
+            if self.link.session.send_capacity() == 0 {
+                self.link.session.writable().await?;
+                continue;
+            }
+            self.link.client.readable().await?;
+            if self.burst()?.is_break() {
+                break;
+            }
+        }
+        Ok(self.left)
+    }
+
+    /// Relays what the client has sent, within bounds; breaks at the end of it.
+    fn burst(&mut self) -> Result<ControlFlow<()>, Broken> {
+        for _ in 0..READ_BURST {
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let room = self.link.session.send_capacity().min(self.size.get()).min(left);
+            if room == 0 {
+                break;
+            }
+            let mut buffer = self.link.core.pool.take(Payload::HEADROOM + room);
+            buffer.put_bytes(0, Payload::HEADROOM);
+            match self.link.client.try_recv(&mut buffer, room)? {
+                Received::Bytes(n) => {
+                    self.pass_on(room, n, buffer)?;
+                    if n < room {
+                        break;
+                    }
+                }
+                Received::Nothing => {
+                    self.link.core.pool.give(buffer);
+                    break;
+                }
+                Received::End => return Ok(ControlFlow::Break(())),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn pass_on(&mut self, room: usize, n: usize, buffer: BytesMut) -> Result<(), Broken> {
+        self.size.note(room, n);
+        self.left = self.left.saturating_sub(n as u64);
+        self.link.core.metrics.bytes_up.add(n as u64);
+        self.link.linger.moved();
+        Ok(self.link.session.send(Payload::from_buffer(buffer))?)
+    }
+}

@@ -1,0 +1,79 @@
+//! All listeners of a PoP, bound before any thread starts.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+};
+
+use crate::{
+    config::Config,
+    error::StartError,
+    limits::TUNNEL_UNSENT_LOW_WATER,
+    net::{Listener, bind},
+};
+
+/// Listeners and the addresses they got.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) proxy_addr: SocketAddr,
+    pub(super) tunnel_addr: SocketAddr,
+    pub(super) admin_addr: SocketAddr,
+    pub(super) shards: Vec<ShardListeners>,
+    pub(super) admin: TcpListener,
+}
+
+/// The listeners of one shard.
+#[derive(Debug)]
+pub(super) struct ShardListeners {
+    pub(super) proxy: OwnedFd,
+    pub(super) tunnel: OwnedFd,
+}
+
+impl Listeners {
+    /// Binds them as `config` says.
+    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
+        let shards = config.shard_count();
+        let (proxy, proxy_addr) = group("proxy clients", config.proxy_listen, None, shards)?;
+        let low_water = Some(TUNNEL_UNSENT_LOW_WATER);
+        let (tunnel, tunnel_addr) = group("tunnels", config.tunnel_listen, low_water, shards)?;
+        let (admin, admin_addr) =
+            admin(config.admin_listen).map_err(failed("admin requests", config.admin_listen))?;
+        let shards = proxy
+            .into_iter()
+            .zip(tunnel)
+            .map(|(proxy, tunnel)| ShardListeners { proxy, tunnel })
+            .collect();
+        Ok(Self { proxy_addr, tunnel_addr, admin_addr, shards, admin })
+    }
+}
+
+/// One listener for each shard, all on one port; with port 0 the first one chooses it.
+fn group(
+    role: &'static str,
+    address: SocketAddr,
+    unsent_low_water: Option<u32>,
+    count: u16,
+) -> Result<(Vec<OwnedFd>, SocketAddr), StartError> {
+    // A shared port can be joined by anybody with our user id: without this, a second PoP on the
+    // same port would start and take half of the first one's connections.
+    drop(TcpListener::bind(address).map_err(failed(role, address))?);
+    let first = bind(address, unsent_low_water).map_err(failed(role, address))?;
+    let bound = Listener::address(&first).map_err(failed(role, address))?;
+    let mut group = vec![first];
+    for _ in 1..count {
+        group.push(bind(bound, unsent_low_water).map_err(failed(role, bound))?);
+    }
+    Ok((group, bound))
+}
+
+fn admin(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+fn failed(role: &'static str, address: SocketAddr) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::Listen { role, address, source }
+}

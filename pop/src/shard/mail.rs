@@ -1,0 +1,80 @@
+//! What a shard does with what other threads send it.
+
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
+
+use crate::{
+    ingress::Ingress,
+    mesh::{Message, News, OpenMailbox, Work},
+    metrics::TunnelRefusal,
+    net::{Notify, guarded},
+    relay,
+    tunnel::{self, Authority, Core},
+};
+
+/// The reader of a shard's mailbox.
+pub(super) struct Mail {
+    core: Rc<Core>,
+    ingress: Rc<Ingress>,
+    drain: Cell<Option<Instant>>,
+    drain_ordered: Notify,
+}
+
+impl Mail {
+    pub(super) fn new(core: Rc<Core>, ingress: Rc<Ingress>) -> Self {
+        Self { core, ingress, drain: Cell::new(None), drain_ordered: Notify::default() }
+    }
+
+    /// Acts on messages for as long as the core lives.
+    pub(super) async fn read(self: Rc<Self>, mailbox: OpenMailbox) {
+        let mut messages = Vec::new();
+        while mailbox.receive(&mut messages).await.is_ok() {
+            for message in messages.drain(..) {
+                // One bad message must not cost the shard its mail.
+                guarded("mail", || self.act(message));
+            }
+        }
+    }
+
+    /// Waits until the drain is ordered; gives its deadline.
+    pub(super) async fn drain_ordered(&self) -> Instant {
+        loop {
+            if let Some(deadline) = self.drain.get() {
+                return deadline;
+            }
+            self.drain_ordered.notified().await;
+        }
+    }
+
+    fn act(&self, message: Message) {
+        match message {
+            Message::News(news) => self.learn(news),
+            Message::Work(Work::Client(client)) => relay::arrive(&self.core, client),
+            Message::Work(Work::Tunnel(tunnel)) => {
+                if tunnel::serve(&self.core, tunnel).is_err() {
+                    self.core.mesh.release_tunnel(self.core.shard);
+                    self.core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
+                }
+            }
+        }
+    }
+
+    fn learn(&self, news: News) {
+        match news {
+            News::TunnelUp(entry) => self.core.directory.borrow_mut().insert(entry),
+            News::TunnelDown(key) => self.core.directory.borrow_mut().remove(key),
+            News::Authority(authority) => {
+                let authority = Rc::new(Authority::new(&Arc::unwrap_or_clone(authority)));
+                self.core.authority.replace(Some(authority));
+            }
+            News::Login(ticket, answer) => self.ingress.login_answered(ticket, &answer),
+            News::UserChanged(record) => self.ingress.user_changed(&record),
+            News::UserGone(name) => self.ingress.user_gone(&name),
+            News::UserUnchanged(name) => self.ingress.user_unchanged(&name),
+            News::Drain(deadline) => {
+                self.core.draining.set(Some(deadline));
+                self.drain.set(Some(deadline));
+                self.drain_ordered.notify();
+            }
+        }
+    }
+}
