@@ -109,3 +109,6 @@ async fn no_such_method() -> ApiProblem {
         "this path does not know the method; see the Allow header",
     )
 }
+
+#[cfg(test)]
+mod tests;

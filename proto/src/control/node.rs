@@ -16,13 +16,14 @@ pub struct EnrolRequest {
     pub enrolment_key: String,
     /// The edge's Ed25519 public key, 64 hexadecimal digits.
     pub public_key: String,
-    /// Signature over [`enrolment_message`], 128 hexadecimal digits: proof of the private key.
+    /// Proof of the private key: its signature over the text `titan-enrol.v1`, a line feed and the
+    /// enrolment key; 128 hexadecimal digits.
     pub signature: String,
     /// Version of the edge's program.
     pub version: String,
 }
 
-/// The bytes an edge signs to enrol: bound to the enrolment key and useless elsewhere.
+/// The bytes an edge signs to enrol ([`EnrolRequest::signature`]): bound to the enrolment key and useless elsewhere.
 pub fn enrolment_message(enrolment_key: &str) -> Vec<u8> {
     format!("titan-enrol.v1\n{enrolment_key}").into_bytes()
 }
@@ -51,7 +52,8 @@ pub struct Challenge {
 pub struct AssignmentRequest {
     /// The challenge as it was received.
     pub challenge: String,
-    /// Signature over [`assignment_message`], 128 hexadecimal digits.
+    /// The node key's signature over the text `titan-assign.v1`, a line feed, the node's id, a line
+    /// feed and the challenge; 128 hexadecimal digits.
     pub signature: String,
     /// Version of the edge's program.
     pub version: String,
@@ -60,7 +62,7 @@ pub struct AssignmentRequest {
     pub avoid: Option<PopId>,
 }
 
-/// The bytes an edge signs to be assigned a PoP.
+/// The bytes an edge signs to be assigned a PoP ([`AssignmentRequest::signature`]).
 pub fn assignment_message(node: NodeId, challenge: &str) -> Vec<u8> {
     format!("titan-assign.v1\n{node}\n{challenge}").into_bytes()
 }
@@ -73,7 +75,7 @@ pub struct Assignment {
     pub pop: PopId,
     /// Its tunnel endpoint, `ws://host:port/tunnel`.
     pub tunnel_url: String,
-    /// A signed token with [`TunnelClaims`], sent as `Authorization: Bearer`.
+    /// A signed token, sent to the PoP as `Authorization: Bearer`.
     pub token: String,
     /// Seconds for which the token can be used to open a tunnel.
     pub expires_in_s: u64,
@@ -81,7 +83,7 @@ pub struct Assignment {
     pub region: Option<Region>,
 }
 
-/// Claims of a tunnel token (JWT, EdDSA), checked by the PoP with the manager's public key.
+/// Claims of a tunnel token ([`Assignment::token`]: JWT, EdDSA), checked by the PoP with the manager's public key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelClaims {
     /// [`TOKEN_ISSUER`](super::TOKEN_ISSUER).
