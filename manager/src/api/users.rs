@@ -63,6 +63,7 @@ pub(super) async fn create_user(
         enabled,
         reply_mode,
     } = request;
+    check_name(&name)?;
     let (password, made) = match password {
         Some(password) => (check_password(password)?, None),
         None => {
@@ -191,6 +192,14 @@ fn view(user: User) -> UserView {
         reply_mode,
         created_at: created_at.0,
     }
+}
+
+/// A user called `.` or `..` could not be reached: URL parsers take it for a step in the path.
+fn check_name(name: &UserName) -> Result<(), ApiProblem> {
+    if matches!(name.as_str(), "." | "..") {
+        return Err(ApiProblem::invalid("a user's name must not be . or .."));
+    }
+    Ok(())
 }
 
 fn check_password(text: String) -> Result<Password, ApiProblem> {

@@ -126,6 +126,7 @@ async fn what_makes_no_sense_is_refused() {
     let manager = Manager::start().await;
     for body in [
         json!({"name": "al-ice"}),
+        json!({"name": ".."}),
         json!({"name": ""}),
         json!({"name": "a".repeat(65)}),
         json!({"name": "alice", "password": "short"}),

@@ -16,9 +16,6 @@ pub enum IdError {
         /// Most characters allowed.
         max: usize,
     },
-    /// The first character is no letter or digit.
-    #[error("must begin with a letter or a digit")]
-    Start,
     /// A character outside the alphabet of this kind of id.
     #[error("character {0:?} is not allowed")]
     Character(char),
@@ -59,12 +56,12 @@ macro_rules! text_id {
     };
 }
 
-/// A user's base name: 1–64 of `A–Z a–z 0–9 . _ @ +`, case-sensitive, beginning with a letter or digit.
+/// A user's base name: 1–64 of `A–Z a–z 0–9 . _ @ +`, case-sensitive.
 ///
-/// So no name is a step in a path (`..`). The hyphen is not among them: it starts the parameters that a customer appends to the name.
+/// The hyphen is not among them: it starts the parameters that a customer appends to the name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._@+]{0,63}$"))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9._@+]{1,64}$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct UserName(Box<str>);
 
@@ -78,10 +75,10 @@ impl UserName {
 }
 text_id!(UserName);
 
-/// A PoP's name as its operator chose it: 1–64 of `a–z 0–9 -`, beginning with a letter or digit.
+/// A PoP's name as its operator chose it: 1–64 of `a–z 0–9 -`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[a-z0-9][a-z0-9-]{0,63}$"))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[a-z0-9-]{1,64}$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct PopId(Box<str>);
 
@@ -201,13 +198,10 @@ fn check(text: &str, max: usize, allows: fn(char) -> bool) -> Result<(), IdError
     if text.is_empty() || text.len() > max {
         return Err(IdError::Length { min: 1, max });
     }
-    if let Some(c) = text.chars().find(|&c| !allows(c)) {
-        return Err(IdError::Character(c));
+    match text.chars().find(|&c| !allows(c)) {
+        Some(c) => Err(IdError::Character(c)),
+        None => Ok(()),
     }
-    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        return Err(IdError::Start);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -224,12 +218,6 @@ mod tests {
         );
         assert!("a".repeat(65).parse::<UserName>().is_err());
         assert!("a.b_c@d+1".parse::<UserName>().is_ok());
-        assert_eq!(
-            "..".parse::<UserName>(),
-            Err(IdError::Start),
-            "a step in a path"
-        );
-        assert_eq!("-x".parse::<PopId>(), Err(IdError::Start), "a flag");
     }
 
     #[test]
