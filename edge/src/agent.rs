@@ -89,9 +89,7 @@ impl Agent {
             }
             while self.retired.try_join_next().is_some() {}
         }
-        if let Some(tunnel) = self.leaving.take() {
-            tunnel.finish(self.drain_timeout).await;
-        }
+        self.retire_leaving();
         while self.retired.join_next().await.is_some() {}
     }
 
@@ -223,6 +221,7 @@ impl Agent {
             sessions = tunnel.session_count(),
             "stopping; sessions may finish"
         );
+        self.retire_leaving();
         tunnel.go_away();
         tunnel.finish(self.drain_timeout).await;
     }

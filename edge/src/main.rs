@@ -2,12 +2,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::{env, process::ExitCode, thread};
+use std::{env, io, process::ExitCode, thread};
 
 use anyhow::Context;
 use clap::Parser;
 use titan_edge::{Cli, Config, Edge, LogConfig, LogFormat, Stopper, raise_descriptor_limit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::{self, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -54,7 +57,7 @@ fn start_log(log: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter).context("`log_filter`")?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(io::stderr);
     match log.format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -66,44 +69,63 @@ fn run(config: Config) -> anyhow::Result<()> {
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(%error, "cannot raise the limit of open descriptors");
     }
+    // Before anything runs that a signal should find its way to.
+    let signals = Signals::listen().context("signals")?;
     let edge = Edge::start(config)?;
-    stop_on_signals(edge.stopper())?;
+    signals.stop(edge.stopper())?;
     edge.join();
     Ok(())
 }
 
-/// The first SIGTERM or SIGINT lets sessions finish, the second ends the process.
-fn stop_on_signals(stopper: Stopper) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (mut terminate, mut interrupt) = {
-        let _context = runtime.enter();
-        (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        )
-    };
-    let wait = move || {
-        runtime.block_on(async {
-            either(&mut terminate, &mut interrupt).await;
-            tracing::info!("stopping; a second signal ends the process at once");
-            stopper.stop();
-            either(&mut terminate, &mut interrupt).await;
-        });
-        std::process::exit(EXIT_INTERRUPTED);
-    };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(wait)
-        .context("signal thread")?;
-    Ok(())
+/// SIGTERM and SIGINT. The first lets sessions finish, the second ends the process.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (terminate, interrupt) = {
+            let _context = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            )
+        };
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Waits on a thread of its own.
+    fn stop(mut self, stopper: Stopper) -> anyhow::Result<()> {
+        let wait = move || {
+            self.next();
+            tracing::info!("stopping; a second signal ends the process at once");
+            stopper.stop();
+            self.next();
+            std::process::exit(EXIT_INTERRUPTED);
+        };
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(wait)
+            .context("signal thread")?;
+        Ok(())
+    }
+
+    fn next(&mut self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        });
     }
 }
 

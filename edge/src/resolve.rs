@@ -126,7 +126,7 @@ mod tests {
         let resolver = Resolver::new();
         let all = resolver
             .slots
-            .acquire_many(MAX_LOOKUPS as u32)
+            .acquire_many(u32::try_from(MAX_LOOKUPS).unwrap())
             .await
             .unwrap();
         let target = Target::parse_authority(b"localhost:80").unwrap();
