@@ -1,0 +1,75 @@
+//! `titan node`: the edges, and what they enrol with.
+
+use clap::{Args, Subcommand};
+use titan_proto::control::{EnrolmentKeyCreate, EnrolmentKeyCreated, NodeId, NodeView, Region};
+
+use crate::{
+    client::{Client, Connection},
+    output::{Format, or_dash, table, utc},
+};
+
+/// List and remove nodes, and make the keys they enrol with.
+#[derive(Debug, Args)]
+pub(crate) struct NodeCommand {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List all nodes.
+    List,
+    /// Remove a node: it gets no more tokens unless it enrols again.
+    Remove {
+        /// The node.
+        id: NodeId,
+    },
+    /// Make an enrolment key, and print it this once.
+    Key {
+        /// Region of the nodes that enrol with it: an ISO 3166-1 code of two letters.
+        #[arg(long)]
+        region: Option<Region>,
+    },
+}
+
+impl NodeCommand {
+    /// Does what was asked.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let client = Client::new(&self.connection)?;
+        match self.action {
+            Action::List => {
+                let nodes: Vec<NodeView> = client.list("/nodes").await?;
+                self.format.print(nodes.as_slice(), list_text)
+            }
+            Action::Remove { id } => {
+                client.delete(&format!("/nodes/{id}")).await?;
+                self.format.confirm(&format!("node {id} removed"))
+            }
+            Action::Key { region } => {
+                let request = EnrolmentKeyCreate { region };
+                let key: EnrolmentKeyCreated = client.post("/enrolment-keys", &request).await?;
+                self.format.print(&key, |key| key.secret.clone())
+            }
+        }
+    }
+}
+
+fn list_text(nodes: &[NodeView]) -> String {
+    let head = ["ID", "STATE", "REGION", "POP", "ADDRESS", "VERSION", "ENROLLED"];
+    let row = |node: &NodeView| {
+        [
+            node.id.to_string(),
+            if node.online { "online" } else { "offline" }.into(),
+            or_dash(node.region),
+            or_dash(node.pop.as_ref()),
+            or_dash(node.address),
+            node.version.clone(),
+            utc(node.enrolled_at),
+        ]
+    };
+    table(head, nodes.iter().map(row))
+}

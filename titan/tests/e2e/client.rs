@@ -1,0 +1,146 @@
+//! Proxy clients of our own, for what curl cannot show: reply codes, half-close and resets. Written
+//! from the RFCs, without the code under test.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream},
+};
+
+use crate::harness::PATIENCE;
+
+/// What the proxy replied to a SOCKS5 request, and the connection.
+pub(crate) struct Socks5 {
+    /// REP of RFC 1928 §6.
+    pub(crate) reply: u8,
+    pub(crate) stream: TcpStream,
+}
+
+/// Asks the proxy by SOCKS5 for a connection to a literal address.
+pub(crate) fn socks5(proxy: SocketAddr, user: &str, password: &str, target: SocketAddr) -> Socks5 {
+    let mut address = Vec::new();
+    match target.ip() {
+        IpAddr::V4(ip) => {
+            address.push(1);
+            address.extend(ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            address.push(4);
+            address.extend(ip.octets());
+        }
+    }
+    request(proxy, user, password, &address, target.port())
+}
+
+/// Asks the proxy by SOCKS5 for a connection to a name.
+pub(crate) fn socks5_name(
+    proxy: SocketAddr,
+    user: &str,
+    password: &str,
+    name: &str,
+    port: u16,
+) -> Socks5 {
+    let mut address = vec![3, u8::try_from(name.len()).expect("a short name")];
+    address.extend(name.as_bytes());
+    request(proxy, user, password, &address, port)
+}
+
+/// The status byte of the password sub-negotiation (RFC 1929 §2).
+pub(crate) fn socks5_password_status(proxy: SocketAddr, user: &str, password: &str) -> u8 {
+    log_in(&mut connect(proxy), user, password)
+}
+
+/// Sends a request head by HTTP and gives the answer's head and the connection.
+pub(crate) fn http(proxy: SocketAddr, head: &str) -> (String, TcpStream) {
+    let mut stream = connect(proxy);
+    stream.write_all(head.as_bytes()).expect("the proxy reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a whole head");
+        answer.extend(byte);
+    }
+    (String::from_utf8(answer).expect("text"), stream)
+}
+
+/// A CONNECT request's head with the user's password.
+pub(crate) fn connect_head(user: &str, password: &str, authority: &str) -> String {
+    let credentials = base64(format!("{user}:{password}").as_bytes());
+    format!(
+        "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\
+         Proxy-Authorization: Basic {credentials}\r\n\r\n"
+    )
+}
+
+/// Connects with time limits on reading and writing.
+pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).expect("somebody listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
+    stream
+}
+
+fn request(proxy: SocketAddr, user: &str, password: &str, address: &[u8], port: u16) -> Socks5 {
+    let mut stream = connect(proxy);
+    assert_eq!(
+        log_in(&mut stream, user, password),
+        0,
+        "the password is right"
+    );
+    let mut request = vec![5, 1, 0];
+    request.extend(address);
+    request.extend(port.to_be_bytes());
+    stream.write_all(&request).expect("the proxy reads");
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).expect("a reply");
+    assert_eq!((head[0], head[2]), (5, 0), "VER and RSV");
+    let rest = match head[3] {
+        1 => 4 + 2,
+        4 => 16 + 2,
+        other => panic!("ATYP {other}"),
+    };
+    stream
+        .read_exact(&mut vec![0; rest])
+        .expect("a whole reply");
+    Socks5 {
+        reply: head[1],
+        stream,
+    }
+}
+
+fn log_in(stream: &mut TcpStream, user: &str, password: &str) -> u8 {
+    stream.write_all(&[5, 1, 2]).expect("the proxy reads");
+    let mut chosen = [0; 2];
+    stream.read_exact(&mut chosen).expect("a method");
+    assert_eq!(chosen, [5, 2], "user name and password");
+    let mut login = vec![1];
+    for field in [user, password] {
+        login.push(u8::try_from(field.len()).expect("a short field"));
+        login.extend(field.as_bytes());
+    }
+    stream.write_all(&login).expect("the proxy reads");
+    let mut status = [0; 2];
+    stream.read_exact(&mut status).expect("a status");
+    assert_eq!(status[0], 1);
+    status[1]
+}
+
+/// RFC 4648 §4, enough for a header in a test.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk
+            .iter()
+            .fold(0, |word, byte| word << 8 | u32::from(*byte));
+        let word = word << (8 * (3 - chunk.len()));
+        for position in 0..4 {
+            let index = (word >> (18 - 6 * position)) as usize & 63;
+            text.push(if position <= chunk.len() {
+                char::from(ALPHABET[index])
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}

@@ -1,0 +1,13 @@
+//! The product from outside: real processes, real curl, real nginx, real sockets on loopback.
+//!
+//! The binaries of the other packages are taken from beside `titan`, so build the workspace first:
+//! `make test` does.
+
+mod apart;
+mod bulk;
+mod client;
+mod failures;
+mod harness;
+mod origin;
+mod shards;
+mod up;

@@ -1,0 +1,49 @@
+//! Target sites that do what no ordinary server does on demand.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    thread,
+};
+
+/// A TCP server that runs `serve` for every connection, on a thread each. It ends with the test.
+pub(crate) fn start(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    addr
+}
+
+/// Sends back what it gets, byte for byte.
+pub(crate) fn echo() -> SocketAddr {
+    start(|mut stream| {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(len @ 1..) = stream.read(&mut buffer) {
+            if stream.write_all(&buffer[..len]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Reads to the end of the request, then answers with as many bytes, each one more.
+pub(crate) fn answers_after_the_end() -> SocketAddr {
+    start(|mut stream| {
+        let mut request = Vec::new();
+        if stream.read_to_end(&mut request).is_ok() {
+            let answer: Vec<u8> = request.iter().map(|byte| byte.wrapping_add(1)).collect();
+            // A client that has gone shows in its own assertions.
+            let _ = stream.write_all(&answer);
+        }
+    })
+}
+
+/// Sends bytes for as long as somebody takes them.
+pub(crate) fn endless() -> SocketAddr {
+    start(|mut stream| while stream.write_all(&[b'x'; 16 * 1024]).is_ok() {})
+}

@@ -1,0 +1,72 @@
+//! Two shards: sessions land on tunnels of both, and clients move to where their tunnel lives.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+};
+
+use serde_json::Value;
+
+use crate::{
+    client,
+    harness::{Up, curl, run},
+    origin,
+};
+
+#[test]
+fn sessions_use_the_tunnels_of_both_shards() {
+    let echo = origin::echo();
+    for io in ["uring", "epoll"] {
+        let up = Up::start(&[
+            "--allow-private",
+            "--shards",
+            "2",
+            "--edges",
+            "8",
+            "--io",
+            io,
+        ]);
+        let (proxy, user, password) = (up.info.proxy, &up.info.user, &up.info.password);
+        let mut clients: Vec<_> = (0..100)
+            .map(|_| client::socks5(proxy, user, password, echo).stream)
+            .collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client
+                .write_all(&number.to_be_bytes())
+                .expect("the proxy reads");
+            let mut answer = [0; size_of::<usize>()];
+            client.read_exact(&mut answer).expect("an echo");
+            assert_eq!(answer, number.to_be_bytes());
+        }
+        let sessions = sessions_by_shard(&up);
+        assert_eq!(sessions.values().sum::<u64>(), 100, "{io}: {sessions:?}");
+        assert!(
+            sessions.len() == 2 && sessions.values().all(|n| *n > 0),
+            "{io}: {sessions:?}"
+        );
+        assert!(handovers(&up) > 0, "{io}: no client moved to another shard");
+    }
+}
+
+/// Sessions now running, by the shard of their tunnel.
+fn sessions_by_shard(up: &Up) -> BTreeMap<u64, u64> {
+    let url = format!("http://{}/debug/tunnels", up.info.pop_admin);
+    let tunnels: Value = serde_json::from_slice(&run(&mut curl(&[&url])).stdout).expect("JSON");
+    let mut sessions = BTreeMap::new();
+    for tunnel in tunnels.as_array().expect("a list") {
+        let shard = tunnel["shard"].as_u64().expect("a number");
+        *sessions.entry(shard).or_default() += tunnel["sessions"].as_u64().expect("a number");
+    }
+    sessions
+}
+
+/// How many clients moved between shards, from the metrics.
+fn handovers(up: &Up) -> u64 {
+    let url = format!("http://{}/metrics", up.info.pop_admin);
+    let text = String::from_utf8(run(&mut curl(&[&url])).stdout).expect("text");
+    let values = text
+        .lines()
+        .filter(|line| line.starts_with("titan_pop_handovers_total"))
+        .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
+    values.sum()
+}
