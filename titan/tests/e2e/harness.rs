@@ -173,7 +173,10 @@ impl Nginx {
         );
         let file = dir.path().join("nginx.conf");
         fs::write(&file, config).expect("a configuration file");
-        let mut command = Command::new(nginx_binary());
+        let mut command = Command::new("nginx");
+        // Debian keeps it where an ordinary user's PATH does not look.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{path}:/usr/sbin"));
         command
             .arg("-c")
             .arg(&file)
