@@ -194,8 +194,8 @@ struct Settings {
     #[arg(long, env = "TITAN_EDGE_LOG_FORMAT")]
     log_format: Option<LogFormat>,
     /// Which lines are logged: a level or directives [default: info].
-    #[arg(long, value_name = "FILTER", env = "TITAN_EDGE_LOG_FILTER")]
-    log_filter: Option<String>,
+    #[arg(long, value_name = "FILTER", env = "TITAN_EDGE_LOG_LEVEL")]
+    log_level: Option<String>,
 }
 
 impl Settings {
@@ -237,7 +237,7 @@ impl Settings {
             allow_private: self.allow_private.or(other.allow_private),
             drain_s: self.drain_s.or(other.drain_s),
             log_format: self.log_format.or(other.log_format),
-            log_filter: self.log_filter.or(other.log_filter),
+            log_level: self.log_level.or(other.log_level),
         }
     }
 
@@ -258,7 +258,7 @@ impl Settings {
         };
         let log = LogConfig {
             format: self.log_format.unwrap_or_default(),
-            filter: self.log_filter.unwrap_or_else(|| "info".to_owned()),
+            filter: self.log_level.unwrap_or_else(|| "info".to_owned()),
         };
         Ok((config, log))
     }

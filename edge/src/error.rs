@@ -126,7 +126,7 @@ pub enum DialPopError {
     #[error("tunnel URL: {0}")]
     Url(String),
     /// Its name has no address, or no address took the connection.
-    #[error("{}", .0.describe())]
+    #[error("cannot connect: {}", .0.label().replace('_', " "))]
     Connect(titan_proto::reason::Reason),
     /// The connection failed during the upgrade.
     #[error("connection failed: {0}")]

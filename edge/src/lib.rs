@@ -4,8 +4,8 @@
 //! The modules are stages of a connection's life and import in one direction only:
 //!
 //! ```text
-//! main → lib → agent → tunnel → session → {dial, policy, resolve} → link → net
-//!      → {backoff, identity, manager} → {config, metrics} → {limits, error}
+//! main → lib → agent → tunnel → session → {dial, policy, resolve, link} → net
+//!      → {manager, backoff} → {identity, config, metrics} → {limits, error}
 //! ```
 //!
 //! Everything an edge does runs on one thread, see [`Edge`].
@@ -73,8 +73,11 @@ impl Edge {
         thread::Builder::new()
             .name("titan-edge".to_owned())
             .spawn(move || {
-                run(&config, identity, &counted, stop_asked, &started);
+                let runtime = run(&config, identity, &counted, stop_asked, &started);
+                // First the news, then the runtime: a lookup that nobody waits for any more may
+                // hold its end up for seconds.
                 drop(running);
+                drop(runtime);
             })
             .map_err(StartError::Runtime)?;
         // The sender is only dropped unused by a panic.
@@ -155,20 +158,20 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(())
 }
 
-/// The edge's thread, from its runtime to its last counter.
+/// The edge's thread, from its runtime, which it gives back, to its last counter.
 fn run(
     config: &Config,
     identity: Identity,
     metrics: &Arc<Metrics>,
     stop: watch::Receiver<bool>,
     started: &mpsc::SyncSender<Result<(), StartError>>,
-) {
+) -> Option<Runtime> {
     let node = identity.node_id();
     let (runtime, manager) = match prepare(config) {
         Ok(prepared) => prepared,
         Err(error) => {
             let _ = started.send(Err(error));
-            return;
+            return None;
         }
     };
     tracing::info!(%node, io = ?runtime.backend(), "edge started");
@@ -182,6 +185,7 @@ fn run(
     let _ = started.send(Ok(()));
     runtime.block_on(Agent::new(identity, manager, egress, config.drain_timeout, stop).run());
     tracing::info!(%node, "edge stopped: {metrics}");
+    Some(runtime)
 }
 
 fn prepare(config: &Config) -> Result<(Runtime, Manager), StartError> {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{env, io, process::ExitCode, thread};
+use std::{env, io, io::IsTerminal, process::ExitCode, thread};
 
 use anyhow::Context;
 use clap::Parser;
@@ -54,9 +54,10 @@ fn configuration() -> Result<(Config, LogConfig), ExitCode> {
 }
 
 fn start_log(log: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).context("`log_filter`")?;
+    let filter = EnvFilter::try_new(&log.filter).context("`log_level`")?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     match log.format {
         LogFormat::Text => builder.init(),

@@ -82,7 +82,7 @@ impl Manager {
             signature: identity.sign_enrolment(key.expose()),
             version: VERSION.to_owned(),
         };
-        let answer: EnrolResponse = self.post("enrol", &request).await?;
+        let answer: EnrolResponse = self.post("enrol", Some(&request)).await?;
         if answer.node_id != identity.node_id() {
             let text = format!("enrolled as {} instead", answer.node_id);
             return Err(ManagerError::Malformed(text));
@@ -98,29 +98,28 @@ impl Manager {
         avoid: Option<&PopId>,
     ) -> Result<Assignment, ManagerError> {
         let node = identity.node_id();
-        let Challenge { challenge } = self.post(&format!("{node}/challenge"), &()).await?;
+        let Challenge { challenge } = self.post(&format!("{node}/challenge"), None::<&()>).await?;
         let request = AssignmentRequest {
             signature: identity.sign_assignment(&challenge),
             challenge,
             version: VERSION.to_owned(),
             avoid: avoid.cloned(),
         };
-        self.post(&format!("{node}/assignment"), &request).await
+        self.post(&format!("{node}/assignment"), Some(&request))
+            .await
     }
 
     async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
-        body: &impl Serialize,
+        body: Option<&impl Serialize>,
     ) -> Result<T, ManagerError> {
         let url = format!("{}/{path}", self.base);
-        let response = self
-            .http
-            .post(url)
-            .json(body)
-            .send()
-            .await
-            .map_err(|e| unreachable(&e))?;
+        let mut request = self.http.post(url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| unreachable(&error))?;
         let status = response.status();
         let body = read_body(response).await?;
         if !status.is_success() {

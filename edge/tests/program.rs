@@ -43,7 +43,7 @@ fn bad_configuration_is_exit_64_and_one_line() {
                 "http://h",
                 "--data",
                 "/d",
-                "--log-filter",
+                "--log-level",
                 "==",
             ])
             .output()

@@ -156,7 +156,7 @@ async fn a_reset_ends_a_write_that_is_under_way(io: IoChoice) {
     let stopping = std::time::Instant::now();
     net.edge.stop();
     net.edge.join().await;
-    assert!(stopping.elapsed() < std::time::Duration::from_secs(1));
+    assert!(stopping.elapsed() < std::time::Duration::from_secs(3));
 }
 
 async fn a_reset_of_the_target_reaches_the_client_behind_its_last_bytes(io: IoChoice) {
