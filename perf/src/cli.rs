@@ -1,0 +1,264 @@
+//! The command line.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::{runtime::Builder, task::LocalSet};
+
+use crate::{
+    delay::{self, Link},
+    load::{self, Plan, Route, Work},
+    report::{Report, table},
+    sample::Roles,
+    scenario::{Bench, Lengths, Scenario, seconds},
+    subject::{Io, Peer, Subject, Titan},
+    target::{self, Endpoints},
+    via::{Login, Via},
+};
+
+/// Whole-system measurement of Titan IP Overlay, beside other programs in the same run.
+#[derive(Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve source, sink, echo and one-byte answers, and print where
+    Target(TargetArgs),
+    /// Load a way to the target and measure what it costs given processes
+    Load(LoadArgs),
+    /// Relay TCP with a delay, and with a rate, losses and small pieces if wanted
+    Delay(DelayArgs),
+    /// Start everything, run all scenarios, print a table and write the figures
+    Run(RunArgs),
+}
+
+#[derive(Args)]
+struct TargetArgs {
+    /// Address to serve on
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    listen: IpAddr,
+    /// First of four ports, in the order source, sink, echo, answer; without it, free ones
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+/// Where load goes.
+#[derive(Args)]
+pub(crate) struct RouteArgs {
+    /// Go through this SOCKS5 proxy
+    #[arg(long, value_name = "ADDR", conflicts_with = "connect")]
+    socks5: Option<SocketAddr>,
+    /// Go through this proxy by HTTP CONNECT
+    #[arg(long, value_name = "ADDR")]
+    connect: Option<SocketAddr>,
+    /// Log in with this
+    #[arg(long, value_name = "USER:PASSWORD")]
+    login: Option<Login>,
+    /// What `titan-perf target` has printed
+    #[arg(long, value_name = "JSON", value_parser = endpoints)]
+    target: Endpoints,
+    /// Processes to charge
+    #[arg(long, value_name = "ROLE=PID,…", default_value = "")]
+    watch: Roles,
+}
+
+#[derive(Args)]
+struct LoadArgs {
+    /// What the clients do
+    work: Work,
+    #[command(flatten)]
+    route: RouteArgs,
+    /// Clients at a time
+    #[arg(long, default_value_t = 16)]
+    sessions: usize,
+    /// Time of the measurement
+    #[arg(long = "seconds", value_parser = seconds, default_value = "5")]
+    duration: Duration,
+    /// Load before the measurement
+    #[arg(long = "warm-up-seconds", value_parser = seconds, default_value = "0.5")]
+    warm_up: Duration,
+}
+
+#[derive(Args)]
+struct DelayArgs {
+    /// Address to listen on
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Address to relay to
+    #[arg(long)]
+    to: SocketAddr,
+    #[command(flatten)]
+    link: Link,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    lengths: Lengths,
+    /// Run only these scenarios
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Scenario>,
+    /// Run only beside these peers; "none" for none
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// Shards of the PoP
+    #[arg(long, default_value_t = 1)]
+    shards: usize,
+    /// How PoP and edge wait for their sockets
+    #[arg(long, default_value = "auto")]
+    io: Io,
+    /// File for the figures
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/out/report.json"))]
+    out: PathBuf,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// What went wrong, for people.
+    pub fn run(self) -> Result<()> {
+        raise_file_limit()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, async {
+            tokio::select! {
+                done = self.command.run() => done,
+                // Dropping the command ends what it has started.
+                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            }
+        })
+    }
+}
+
+impl Command {
+    async fn run(self) -> Result<()> {
+        match self {
+            Self::Target(args) => {
+                let endpoints = target::start(args.listen, args.port)?;
+                println!("{}", serde_json::to_string(&endpoints)?);
+                std::future::pending().await
+            }
+            Self::Delay(args) => {
+                println!("{} to {}", args.listen, args.to);
+                delay::serve(args.listen, args.to, args.link).await
+            }
+            Self::Load(args) => args.run().await,
+            Self::Run(args) => args.run().await,
+        }
+    }
+}
+
+impl RouteArgs {
+    fn route(&self) -> Route {
+        let login = self.login.clone();
+        let via = match (self.socks5, self.connect) {
+            (Some(proxy), _) => Via::Socks5 { proxy, login },
+            (_, Some(proxy)) => Via::Connect { proxy, login },
+            _ => Via::Direct,
+        };
+        Route {
+            via,
+            endpoints: self.target,
+        }
+    }
+}
+
+impl LoadArgs {
+    async fn run(self) -> Result<()> {
+        let Self {
+            work,
+            sessions,
+            duration,
+            warm_up,
+            ..
+        } = self;
+        let plan = Plan {
+            work,
+            sessions,
+            warm_up,
+            duration,
+        };
+        let outcome = load::run(&plan, &self.route.route(), &self.route.watch).await?;
+        let cpu = |role: &String| Some((role.clone(), outcome.cpu_per_unit(role)?));
+        let cpu: std::collections::BTreeMap<_, _> = outcome.cpu.keys().filter_map(cpu).collect();
+        let found = serde_json::json!({
+            "work": work,
+            "sessions": sessions,
+            "units": outcome.units,
+            "failures": outcome.failures,
+            "seconds": outcome.elapsed.as_secs_f64(),
+            "units_per_second": outcome.rate(),
+            "cpu_seconds_per_unit": cpu,
+            "latency": outcome.latency,
+        });
+        println!("{}", serde_json::to_string_pretty(&found)?);
+        Ok(())
+    }
+}
+
+impl RunArgs {
+    async fn run(self) -> Result<()> {
+        let subjects = self.subjects()?;
+        let settings = vec![
+            ("rounds".to_owned(), self.lengths.rounds.to_string()),
+            ("sessions".to_owned(), self.lengths.sessions.to_string()),
+            (
+                "seconds".to_owned(),
+                self.lengths.duration.as_secs_f64().to_string(),
+            ),
+            ("shards".to_owned(), self.shards.to_string()),
+            ("io".to_owned(), format!("{:?}", self.io).to_lowercase()),
+        ];
+        let report = Report::new(settings)?;
+        let scenarios = if self.only.is_empty() {
+            Scenario::ALL.to_vec()
+        } else {
+            self.only
+        };
+        let report = Bench::new(subjects, self.lengths, report)
+            .await?
+            .run(&scenarios)
+            .await?;
+        report.write(&self.out)?;
+        println!("{}\n{}", report.machine.line(), table::markdown(&report));
+        println!("figures: {}", self.out.display());
+        Ok(())
+    }
+
+    fn subjects(&self) -> Result<Vec<Subject>> {
+        let titan = Titan {
+            shards: self.shards,
+            io: self.io,
+            with_edge: true,
+        };
+        let mut subjects = vec![Subject::Titan(titan)];
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
+        for peer in Peer::all(directory.as_ref())? {
+            if self.peers.is_empty() || self.peers.iter().any(|name| name == peer.name()) {
+                subjects.push(Subject::Peer(peer));
+            }
+        }
+        Ok(subjects)
+    }
+}
+
+fn endpoints(text: &str) -> Result<Endpoints, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// As many open files as the system allows: this program holds both ends of thousands of
+/// connections.
+fn raise_file_limit() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit of open files")
+}

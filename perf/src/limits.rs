@@ -1,0 +1,59 @@
+//! Sizes and times of the measuring tool, each with its reason.
+
+use std::time::Duration;
+
+/// Bytes of one write of a source and one read of a sink: large, so that the tool spends as little
+/// as it can of the cores that the processes under test need.
+pub const BULK_CHUNK: usize = 256 * 1024;
+
+/// Bytes of a small message: a key press or a game's update with its framing.
+pub const ECHO_LEN: usize = 64;
+
+/// Time for one connection through everything to be made.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time for a started process to serve. The slowest builds a store and hashes a password.
+pub const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time for a stopped process to end before it is killed.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Pause between two looks at whether a process serves.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Units (sessions or tunnels) that one holding process keeps open: below the 20,000 descriptors
+/// that Linux distributions commonly allow as hard limit, with room for connects under way.
+pub const UNITS_PER_HOLDER: usize = 8_000;
+
+/// Connections that a holder makes at a time: enough to be quick, few enough for the backlog of
+/// every program under test.
+pub const CONNECTS_AT_A_TIME: usize = 64;
+
+/// Requests to the manager that a fleet has under way while it enrols: an eighth of what the
+/// manager takes at once.
+pub const REQUESTS_AT_A_TIME: usize = 64;
+
+/// Connections from one source address before the next of 127.0.0.0/8 is used: far below the
+/// 28,000 ephemeral ports of an address.
+pub const CONNECTIONS_PER_ADDRESS: usize = 200;
+
+/// Longest answer of a proxy to a request; what is longer is no proxy.
+pub const MAX_PROXY_ANSWER: usize = 16 * 1024;
+
+/// Bytes that a delayed link holds per direction unless told otherwise: 25 ms of 2.5 GB/s.
+pub const LINK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of one read of a delayed link without a rate limit.
+pub const LINK_READ: usize = 128 * 1024;
+
+/// Bytes of one read of a delayed link with a rate limit: two segments, so that the queue's length
+/// is kept to within 3 KiB.
+pub const LINK_READ_LIMITED: usize = 2 * 1448;
+
+/// Highest latency that histograms tell apart, in microseconds: one minute.
+pub const MAX_LATENCY_US: u64 = 60_000_000;
+
+/// First and longest pause of a simulated edge before it tries again (with full jitter).
+pub const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// See [`RETRY_FIRST`].
+pub const RETRY_LONGEST: Duration = Duration::from_secs(5);

@@ -1,0 +1,98 @@
+//! Every scenario on every subject, in one run.
+
+mod steady;
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    limits::START_TIMEOUT, process::Process, report::Report, subject::Subject, target::Endpoints,
+};
+
+/// How long and how much; the defaults keep a run within ten minutes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Lengths {
+    /// Measurements of each figure under steady load; the table shows the median
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Sessions of steady load
+    #[arg(long, default_value_t = 16)]
+    pub sessions: usize,
+    /// Time of each measurement
+    #[arg(long = "seconds", value_parser = seconds, default_value = "2")]
+    pub duration: Duration,
+    /// Load before each measurement
+    #[arg(long = "warm-up-seconds", value_parser = seconds, default_value = "0.5")]
+    pub warm_up: Duration,
+}
+
+/// A run under way.
+pub struct Bench {
+    subjects: Vec<Subject>,
+    endpoints: Endpoints,
+    lengths: Lengths,
+    report: Report,
+    target: Process,
+    started: std::time::Instant,
+}
+
+/// Which scenarios to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// CPU per GB, echo and connection.
+    Steady,
+}
+
+impl Scenario {
+    /// Every scenario.
+    pub const ALL: [Self; 1] = [Self::Steady];
+}
+
+impl Bench {
+    /// Starts the targets, in a process of their own.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub async fn new(subjects: Vec<Subject>, lengths: Lengths, report: Report) -> Result<Self> {
+        let log = std::path::Path::new("/dev/stderr");
+        let listen = format!("--listen={}", Ipv4Addr::LOCALHOST);
+        let this = std::env::current_exe()?;
+        let mut target = Process::start(&this, &["target", &listen], &[], log)?;
+        let endpoints = serde_json::from_str(&target.line(START_TIMEOUT).await?)?;
+        let started = std::time::Instant::now();
+        Ok(Self {
+            subjects,
+            endpoints,
+            lengths,
+            report,
+            target,
+            started,
+        })
+    }
+
+    /// Runs `scenarios` and gives what was found.
+    ///
+    /// # Errors
+    /// A subject fails; what was found until then is lost.
+    pub async fn run(mut self, scenarios: &[Scenario]) -> Result<Report> {
+        for scenario in scenarios {
+            self.say(&format!("== {scenario:?}"));
+            match scenario {
+                Scenario::Steady => steady::run(&mut self).await?,
+            }
+        }
+        self.target.stop().await;
+        Ok(self.report)
+    }
+
+    fn say(&self, text: &str) {
+        eprintln!("{:>4} s  {text}", self.started.elapsed().as_secs());
+    }
+}
+
+/// Reads a number of seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

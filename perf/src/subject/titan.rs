@@ -1,0 +1,169 @@
+//! Manager, PoP and edge, each as the program an operator runs.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+
+use super::{Control, Parts, Stage, Started};
+use crate::{
+    fleet::{Admin, Manager},
+    load::Route,
+    process::{free_address, sibling, until_ok},
+    sample::Roles,
+    via::{Login, Via},
+};
+
+/// The name in tables.
+pub(super) const NAME: &str = "titan";
+
+/// How this project's programs are started.
+#[derive(Debug, Clone)]
+pub struct Titan {
+    /// Threads of the PoP that carry connections.
+    pub shards: usize,
+    /// How PoP and edge wait for their sockets.
+    pub io: Io,
+    /// Whether an edge is started, too, or only PoP and manager.
+    pub with_edge: bool,
+}
+
+/// How PoP and edge wait for their sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Io {
+    /// What they choose.
+    #[default]
+    Auto,
+    /// io_uring.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+impl Default for Titan {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            io: Io::Auto,
+            with_edge: true,
+        }
+    }
+}
+
+impl Titan {
+    pub(super) async fn start(&self, parts: &mut Parts, stage: &Stage) -> Result<Started> {
+        let mut roles = Roles::default();
+        let control = start_manager(parts, &mut roles).await?;
+        let proxy = self.start_pop(parts, &mut roles, &control, stage).await?;
+        let via = Via::Socks5 {
+            proxy,
+            login: Some(control.login.clone()),
+        };
+        if self.with_edge {
+            self.start_edge(parts, &mut roles, &control)?;
+            let probe = || via.dial(stage.endpoints.echo, None);
+            until_ok("a connection through PoP and edge", probe).await?;
+        }
+        let route = Route {
+            via,
+            endpoints: stage.endpoints,
+        };
+        Ok(Started {
+            roles,
+            route,
+            control: Some(control),
+        })
+    }
+
+    async fn start_pop(
+        &self,
+        parts: &mut Parts,
+        roles: &mut Roles,
+        control: &Control,
+        stage: &Stage,
+    ) -> Result<SocketAddr> {
+        let (proxy, tunnel, admin) = (free_address()?, free_address()?, free_address()?);
+        let dial = match &stage.link {
+            Some(link) => parts.delay(link, tunnel).await?,
+            None => tunnel,
+        };
+        let credential = control.admin.create_pop("perf").await?;
+        let (url, shards, io) = (&control.url, self.shards, self.io.as_str());
+        let config = format!(
+            "manager_url = \"{url}\"\ncredential = \"{credential}\"\nproxy_listen = \"{proxy}\"\n\
+             tunnel_listen = \"{tunnel}\"\nadmin_listen = \"{admin}\"\n\
+             advertise_tunnel_url = \"ws://{dial}/tunnel\"\nshards = {shards}\nio = \"{io}\"\n\
+             log_level = \"warn\"\n"
+        );
+        run(parts, roles, "pop", &config)?;
+        let ready = format!("http://{admin}/readyz");
+        until_ok("the PoP", async || {
+            let client = reqwest::Client::builder().no_proxy().build()?;
+            client.get(&ready).send().await?.error_for_status()?;
+            Ok(())
+        })
+        .await?;
+        Ok(proxy)
+    }
+
+    fn start_edge(&self, parts: &mut Parts, roles: &mut Roles, control: &Control) -> Result<()> {
+        let (url, key, io) = (&control.url, &control.enrolment_key, self.io.as_str());
+        let data = parts.path("edge");
+        let config = format!(
+            "manager = \"{url}\"\ndata_dir = {data:?}\nenrolment_key = \"{key}\"\nio = \"{io}\"\n\
+             allow_private = true\nlog_level = \"warn\"\n"
+        );
+        run(parts, roles, "edge", &config)
+    }
+}
+
+impl Io {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+async fn start_manager(parts: &mut Parts, roles: &mut Roles) -> Result<Control> {
+    let listen = free_address()?;
+    let (store, token_file) = (parts.path("manager.redb"), parts.path("admin-token"));
+    let store = format!("embedded:{}", store.display());
+    let config = format!(
+        "listen = \"{listen}\"\nstore = {store:?}\nadmin_token_file = {token_file:?}\n\
+         log_level = \"warn\"\n"
+    );
+    run(parts, roles, "manager", &config)?;
+    let url = format!("http://{listen}");
+    let manager = Manager::new(&url)?;
+    until_ok("the manager", || manager.health()).await?;
+    let token = std::fs::read_to_string(&token_file).context("the admin token")?;
+    let admin = Admin {
+        manager,
+        token: token.trim().to_owned(),
+    };
+    let login = Login {
+        user: "perf".into(),
+        password: "perf-password".into(),
+    };
+    admin.create_user(&login).await?;
+    let enrolment_key = admin.create_enrolment_key().await?;
+    Ok(Control {
+        admin,
+        url,
+        enrolment_key,
+        login,
+    })
+}
+
+/// Starts `titan-{role}` with a configuration file.
+fn run(parts: &mut Parts, roles: &mut Roles, role: &str, config: &str) -> Result<()> {
+    let config = parts.write(&format!("{role}.toml"), config)?;
+    let config = config.to_str().context("the path is no UTF-8")?.to_owned();
+    let program = sibling(&format!("titan-{role}"))?;
+    let process = parts.spawn(&program, &["--config", &config], &[])?;
+    process.ignore_output();
+    roles.add(role, process.pid());
+    Ok(())
+}
