@@ -165,8 +165,8 @@ impl Cli {
 #[serde(deny_unknown_fields, default)]
 struct Settings {
     /// Base URL of the manager, for example https://manager.example:8080.
-    #[arg(long, value_name = "URL", env = "TITAN_EDGE_MANAGER")]
-    manager: Option<String>,
+    #[arg(long, value_name = "URL", env = "TITAN_EDGE_MANAGER_URL")]
+    manager_url: Option<String>,
     /// Key to enrol this node with; needed until the node is enrolled.
     #[arg(
         long,
@@ -229,7 +229,7 @@ impl Settings {
             (other.enrolment_key, other.enrolment_key_file)
         };
         Self {
-            manager: self.manager.or(other.manager),
+            manager_url: self.manager_url.or(other.manager_url),
             enrolment_key: key,
             enrolment_key_file: key_file,
             data_dir: self.data_dir.or(other.data_dir),
@@ -243,9 +243,11 @@ impl Settings {
 
     fn check(self) -> Result<(Config, LogConfig), ConfigError> {
         let enrolment_key = self.enrolment_key()?;
-        let manager = self
-            .manager
-            .ok_or(ConfigError::Missing("manager", "MANAGER", "manager"))?;
+        let manager = self.manager_url.ok_or(ConfigError::Missing(
+            "manager_url",
+            "MANAGER_URL",
+            "manager-url",
+        ))?;
         let data_dir = self
             .data_dir
             .ok_or(ConfigError::Missing("data_dir", "DATA_DIR", "data"))?;
@@ -295,7 +297,7 @@ impl Settings {
 
 fn parse_manager(text: &str) -> Result<reqwest::Url, ConfigError> {
     let invalid = |message: String| ConfigError::Invalid {
-        key: "manager",
+        key: "manager_url",
         message,
     };
     let url = reqwest::Url::parse(text).map_err(|error| invalid(format!("{text:?}: {error}")))?;
@@ -331,7 +333,7 @@ mod tests {
         Cli::try_parse_from(arguments).unwrap().into_config()
     }
 
-    const LEAST: &str = "manager = 'http://127.0.0.1:8080'\ndata_dir = '/var/lib/titan-edge'\n";
+    const LEAST: &str = "manager_url = 'http://127.0.0.1:8080'\ndata_dir = '/var/lib/titan-edge'\n";
 
     #[test]
     fn the_least_file_gets_the_defaults() {
@@ -376,15 +378,15 @@ mod tests {
     #[test]
     fn bad_values_are_refused() {
         for bad in [
-            "manager = 'http://h'",
-            "manager = 'ftp://h'\ndata_dir = '/d'",
-            "manager = 'nonsense'\ndata_dir = '/d'",
-            "manager = 'http://h/?a=b'\ndata_dir = '/d'",
+            "manager_url = 'http://h'",
+            "manager_url = 'ftp://h'\ndata_dir = '/d'",
+            "manager_url = 'nonsense'\ndata_dir = '/d'",
+            "manager_url = 'http://h/?a=b'\ndata_dir = '/d'",
             "data_dir = '/d'",
-            "manager = 'http://h'\ndata_dir = '/d'\nio = 'kqueue'",
-            "manager = 'http://h'\ndata_dir = '/d'\nenrolment_key = ' '",
-            "manager = 'http://h'\ndata_dir = '/d'\nenrolment_key_file = '/does/not/exist'",
-            "manager = 'http://h'\ndata_dir = '/d'\nenrolment_key = 'k'\nenrolment_key_file = '/f'",
+            "manager_url = 'http://h'\ndata_dir = '/d'\nio = 'kqueue'",
+            "manager_url = 'http://h'\ndata_dir = '/d'\nenrolment_key = ' '",
+            "manager_url = 'http://h'\ndata_dir = '/d'\nenrolment_key_file = '/does/not/exist'",
+            "manager_url = 'http://h'\ndata_dir = '/d'\nenrolment_key = 'k'\nenrolment_key_file = '/f'",
         ] {
             assert!(load(bad, &[]).is_err(), "{bad}");
         }
@@ -393,7 +395,7 @@ mod tests {
     #[test]
     fn misspelt_variables_are_refused() {
         let check = |name: &str| Cli::check_environment([OsString::from(name)]);
-        assert!(check("TITAN_EDGE_MANAGER").is_ok());
+        assert!(check("TITAN_EDGE_MANAGER_URL").is_ok());
         assert!(check("TITAN_EDGE_CONFIG").is_ok());
         assert!(check("PATH").is_ok());
         assert!(check("TITAN_EDGE_MANGER").is_err());

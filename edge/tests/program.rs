@@ -22,7 +22,7 @@ fn bad_configuration_is_exit_64_and_one_line() {
     let file = directory.path().join("edge.toml");
     fs::write(
         &file,
-        "manager = 'http://127.0.0.1:1'\ndata_dir = '/d'\ncolour = 'red'\n",
+        "manager_url = 'http://127.0.0.1:1'\ndata_dir = '/d'\ncolour = 'red'\n",
     )
     .unwrap();
     let outputs = [
@@ -39,7 +39,7 @@ fn bad_configuration_is_exit_64_and_one_line() {
             .unwrap(),
         program()
             .args([
-                "--manager",
+                "--manager-url",
                 "http://h",
                 "--data",
                 "/d",
@@ -121,7 +121,7 @@ fn configured(manager: &TestManager, data: &Path) -> Command {
     fs::write(&key, format!("{ENROLMENT_KEY}\n")).unwrap();
     let mut command = program();
     command
-        .env("TITAN_EDGE_MANAGER", manager.url())
+        .env("TITAN_EDGE_MANAGER_URL", manager.url())
         .env("TITAN_EDGE_DATA_DIR", data)
         .env("TITAN_EDGE_ENROLMENT_KEY_FILE", key)
         .arg("--log-format=json")
