@@ -45,6 +45,7 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
     token: String,
+    page: usize,
 }
 
 /// Time for a connection: the manager is near, or it is not there.
@@ -67,7 +68,12 @@ impl Client {
             .timeout(ANSWER_TIMEOUT)
             .build()?;
         let base = connection.manager.trim_end_matches('/').to_owned();
-        Ok(Self { http, base, token: connection.token()? })
+        Ok(Self {
+            http,
+            base,
+            token: connection.token()?,
+            page: PAGE,
+        })
     }
 
     /// What is at `path`, below `/api/v1`.
@@ -80,7 +86,9 @@ impl Client {
         let mut items = Vec::new();
         let mut cursor = None;
         loop {
-            let request = self.request(Method::GET, path).query(&[("limit", PAGE)]);
+            let request = self
+                .request(Method::GET, path)
+                .query(&[("limit", self.page)]);
             let page: Page<T> = self.answer(request.query(&[("cursor", &cursor)])).await?;
             items.extend(page.items);
             cursor = page.next;
@@ -96,7 +104,8 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        self.answer(self.request(Method::POST, path).json(body)).await
+        self.answer(self.request(Method::POST, path).json(body))
+            .await
     }
 
     /// Changes what is at `path`.
@@ -105,12 +114,15 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        self.answer(self.request(Method::PATCH, path).json(body)).await
+        self.answer(self.request(Method::PATCH, path).json(body))
+            .await
     }
 
     /// Removes what is at `path`.
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
-        self.send(self.request(Method::DELETE, path)).await.map(|_| ())
+        self.send(self.request(Method::DELETE, path))
+            .await
+            .map(|_| ())
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -126,7 +138,8 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await;
-        let response = response.with_context(|| format!("cannot reach a manager at {}", self.base))?;
+        let response =
+            response.with_context(|| format!("cannot reach a manager at {}", self.base))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -156,9 +169,16 @@ async fn explain(response: Response) -> anyhow::Error {
     let status = response.status();
     let problem = response.json::<Problem>().await;
     let detail = problem.ok().and_then(|problem| problem.detail);
-    let error = detail.map_or_else(|| anyhow!("the manager answered {status}"), anyhow::Error::msg);
+    let error = detail.map_or_else(
+        || anyhow!("the manager answered {status}"),
+        anyhow::Error::msg,
+    );
     if status == StatusCode::UNAUTHORIZED {
         return error.context("the manager does not accept the token");
     }
     error
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

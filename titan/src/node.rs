@@ -59,7 +59,9 @@ impl NodeCommand {
 }
 
 fn list_text(nodes: &[NodeView]) -> String {
-    let head = ["ID", "STATE", "REGION", "POP", "ADDRESS", "VERSION", "ENROLLED"];
+    let head = [
+        "ID", "STATE", "REGION", "POP", "ADDRESS", "VERSION", "ENROLLED",
+    ];
     let row = |node: &NodeView| {
         [
             node.id.to_string(),

@@ -19,14 +19,22 @@ impl Format {
         value: &T,
         text: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        let mut output = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
+        let mut output = if self.json {
+            serde_json::to_string_pretty(value)?
+        } else {
+            text(value)
+        };
         output.push('\n');
         write(&output)
     }
 
     /// Prints a confirmation for people; machines look at the exit status.
     pub(crate) fn confirm(self, text: &str) -> anyhow::Result<()> {
-        if self.json { Ok(()) } else { write(&format!("{text}\n")) }
+        if self.json {
+            Ok(())
+        } else {
+            write(&format!("{text}\n"))
+        }
     }
 }
 
@@ -40,7 +48,10 @@ pub(crate) fn table<const N: usize>(
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
     let lines = lines.iter().map(|line| {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = line
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -78,19 +89,28 @@ fn civil(days: u64) -> (u64, u64, u64) {
     // March to January alternate 31, 30, 31, 30, 31, …: 153 days in five months.
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 /// What a far end gave, made harmless for a terminal.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// A reader that has seen enough (`titan node list | head`) is no error.
 fn write(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
@@ -103,8 +123,14 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_they_must_be() {
         let row = |a: &str, b: &str, c: &str| [a.into(), b.into(), c.into()];
-        let text = table(["NAME", "X", "LAST"], [row("ü", "long one", ""), row("b", "c", "d")]);
-        assert_eq!(text, "NAME  X         LAST\nü     long one\nb     c         d");
+        let text = table(
+            ["NAME", "X", "LAST"],
+            [row("ü", "long one", ""), row("b", "c", "d")],
+        );
+        assert_eq!(
+            text,
+            "NAME  X         LAST\nü     long one\nb     c         d"
+        );
         assert_eq!(table(["NAME", "X"], []), "NAME  X");
     }
 
@@ -112,7 +138,10 @@ mod tests {
     fn nothing_moves_the_cursor() {
         let text = table(["A"], [["\u{1b}[2J".into()]]);
         assert_eq!(text, "A\n\u{fffd}[2J");
-        assert_eq!(fields([("a", "x\ny".into()), ("long", "z".into())]), "a     x\u{fffd}y\nlong  z");
+        assert_eq!(
+            fields([("a", "x\ny".into()), ("long", "z".into())]),
+            "a     x\u{fffd}y\nlong  z"
+        );
     }
 
     #[test]

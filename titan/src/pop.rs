@@ -46,7 +46,8 @@ impl PopCommand {
             Action::Add { id, region } => {
                 let request = PopCreate { id, region };
                 let created: PopCreated = client.post("/pops", &request).await?;
-                self.format.print(&created, |created| created.credential.clone())
+                self.format
+                    .print(&created, |created| created.credential.clone())
             }
             Action::List => {
                 let pops: Vec<PopView> = client.list("/pops").await?;
@@ -61,7 +62,16 @@ impl PopCommand {
 }
 
 fn list_text(pops: &[PopView]) -> String {
-    let head = ["ID", "STATE", "REGION", "TUNNELS", "SESSIONS", "PROXY", "TUNNEL URL", "VERSION"];
+    let head = [
+        "ID",
+        "STATE",
+        "REGION",
+        "TUNNELS",
+        "SESSIONS",
+        "PROXY",
+        "TUNNEL URL",
+        "VERSION",
+    ];
     let row = |pop: &PopView| {
         [
             pop.id.to_string(),

@@ -90,9 +90,19 @@ impl UserCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.connection)?;
         match self.action {
-            Action::Add { name, password, disabled, reply_mode } => {
+            Action::Add {
+                name,
+                password,
+                disabled,
+                reply_mode,
+            } => {
                 let enabled = !disabled;
-                let user = UserCreate { name, password, enabled, reply_mode: reply_mode.into() };
+                let user = UserCreate {
+                    name,
+                    password,
+                    enabled,
+                    reply_mode: reply_mode.into(),
+                };
                 let created: UserCreated = client.post("/users", &user).await?;
                 self.format.print(&created, created_text)
             }
@@ -104,8 +114,9 @@ impl UserCommand {
                 let user: UserView = client.get(&path(&name)).await?;
                 self.format.print(&user, show_text)
             }
-            Action::Set(change) => {
-                let user: UserView = client.patch(&path(&change.name), &change.what.into()).await?;
+            Action::Set(Change { name, what }) => {
+                let update = UserUpdate::from(what);
+                let user: UserView = client.patch(&path(&name), &update).await?;
                 self.format.print(&user, show_text)
             }
             Action::Remove { name } => {
@@ -128,8 +139,16 @@ impl From<ReplyModeArg> for Option<ReplyMode> {
 
 impl From<What> for UserUpdate {
     fn from(what: What) -> Self {
-        let What { password, enabled, reply_mode } = what;
-        Self { password, enabled, reply_mode: reply_mode.map(Into::into) }
+        let What {
+            password,
+            enabled,
+            reply_mode,
+        } = what;
+        Self {
+            password,
+            enabled,
+            reply_mode: reply_mode.map(Into::into),
+        }
     }
 }
 
@@ -148,9 +167,17 @@ fn created_text(created: &UserCreated) -> String {
 
 fn list_text(users: &[UserView]) -> String {
     let row = |user: &UserView| {
-        [user.name.to_string(), state(user).into(), reply_mode(user).into(), utc(user.created_at)]
+        [
+            user.name.to_string(),
+            state(user).into(),
+            reply_mode(user).into(),
+            utc(user.created_at),
+        ]
     };
-    table(["NAME", "STATE", "REPLY MODE", "CREATED"], users.iter().map(row))
+    table(
+        ["NAME", "STATE", "REPLY MODE", "CREATED"],
+        users.iter().map(row),
+    )
 }
 
 fn show_text(user: &UserView) -> String {
