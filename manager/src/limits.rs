@@ -74,8 +74,8 @@ pub(crate) const MAX_BODY_LEN: usize = 64 * 1024;
 /// Largest heartbeat body: the whole list of 100,000 nodes with IPv6 addresses has 10 MiB.
 pub(crate) const MAX_HEARTBEAT_LEN: usize = 16 * 1024 * 1024;
 
-/// Most nodes in one heartbeat, twice what a PoP is built for.
-pub(crate) const MAX_HEARTBEAT_NODES: usize = 200_000;
+/// Nodes that one PoP may report as connected, at once or in sum: twice what a PoP is built for.
+pub(crate) const MAX_NODES_PER_POP: usize = 200_000;
 
 /// Time for reading, answering and writing one request. The slowest, setting a password while all
 /// cores hash, takes a fraction of it.

@@ -82,10 +82,10 @@ fn check(request: &PopHeartbeat) -> Result<(), ApiProblem> {
             "tunnel_url must begin with ws:// or wss://",
         ));
     }
-    if request.connected.len() + request.disconnected.len() > limits::MAX_HEARTBEAT_NODES {
+    if request.connected.len() + request.disconnected.len() > limits::MAX_NODES_PER_POP {
         let detail = format!(
             "a heartbeat holds at most {} nodes",
-            limits::MAX_HEARTBEAT_NODES
+            limits::MAX_NODES_PER_POP
         );
         return Err(ApiProblem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }

@@ -80,7 +80,7 @@ pub(super) async fn create_user(
         created_at: UnixTime::now(),
     };
     let user = app.store.create_user(user).await?.ok_or_else(name_taken)?;
-    tracing::info!(user = %user.name, "user created");
+    tracing::debug!(user = %user.name, "user created");
     let location = format!("{API_PREFIX}/users/{}", user.name);
     let body = Json(UserCreated {
         user: view(user),
@@ -144,7 +144,7 @@ pub(super) async fn update_user(
     };
     match app.store.update_user(&name, expected, change).await? {
         UserUpdated::Done(user) => {
-            tracing::info!(user = %user.name, version = user.version, "user changed");
+            tracing::debug!(user = %user.name, version = user.version, "user changed");
             Ok((etag(user.version), Json(view(user))))
         }
         UserUpdated::Missing => Err(unknown()),
@@ -172,7 +172,7 @@ pub(super) async fn delete_user(
     if !app.store.delete_user(&name).await? {
         return Err(unknown());
     }
-    tracing::info!(user = %name, "user removed");
+    tracing::debug!(user = %name, "user removed");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -64,7 +64,8 @@ pub struct UserUpdate {
     /// Whether the user may connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// How the user's connections are answered; `null` (`Some(None)`): as each PoP's operator set.
+    // `Some(None)` is `null`, `None` is an absent field.
+    /// How the user's connections are answered; `null`: as each PoP's operator set.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

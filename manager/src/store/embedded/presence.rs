@@ -9,7 +9,10 @@ use std::{
 use titan_proto::control::{NodeId, PopId};
 use tokio::time::Instant;
 
-use crate::store::{Heartbeat, HeartbeatOutcome, LivePop, NodeLocation, PopPresence};
+use crate::{
+    limits,
+    store::{Heartbeat, HeartbeatOutcome, LivePop, NodeLocation, PopPresence},
+};
 
 /// Every PoP that sent a heartbeat lately, and the nodes they hold.
 ///
@@ -82,8 +85,12 @@ impl Presence {
         } else {
             self.release(id, &disconnected);
         }
-        for (node, address) in connected {
-            self.hold(id, node, address);
+        let refused = connected
+            .into_iter()
+            .filter(|&(node, at)| !self.hold(id, node, at))
+            .count();
+        if refused > 0 {
+            tracing::warn!(pop = %id, refused, "[DIAG] a PoP reports more nodes than it may hold");
         }
         HeartbeatOutcome::Applied
     }
@@ -134,10 +141,14 @@ impl Presence {
         over.iter().for_each(|id| self.forget(id));
     }
 
-    fn hold(&mut self, id: &PopId, node: NodeId, address: IpAddr) {
+    /// Notes that the PoP holds the node. False: it holds too many already.
+    fn hold(&mut self, id: &PopId, node: NodeId, address: IpAddr) -> bool {
         let Some(pop) = self.pops.get_mut(id) else {
-            return;
+            return false;
         };
+        if pop.nodes.len() >= limits::MAX_NODES_PER_POP && !pop.nodes.contains(&node) {
+            return false;
+        }
         let holders = self.holders.entry(node).or_default();
         if pop.nodes.insert(node) {
             holders.push(NodeLocation {
@@ -147,6 +158,7 @@ impl Presence {
         } else if let Some(holder) = holders.iter_mut().find(|holder| holder.pop == *id) {
             holder.address = address;
         }
+        true
     }
 
     fn release(&mut self, id: &PopId, nodes: &[NodeId]) {
@@ -172,5 +184,52 @@ fn release_holder(holders: &mut HashMap<NodeId, Vec<NodeLocation>>, node: NodeId
         if locations.is_empty() {
             holders.remove(&node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat(sequence: u64, first: usize, count: usize) -> Heartbeat {
+        let node = |number: usize| format!("{number:032x}").parse().expect("a node id");
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let presence = PopPresence {
+            tunnel_url: "ws://p1/tunnel".into(),
+            proxy_addr: "p1:1080".into(),
+            version: "1".into(),
+            region: None,
+            tunnels: 0,
+            sessions: 0,
+            accepting: true,
+        };
+        Heartbeat {
+            boot_id: "run".into(),
+            sequence,
+            presence,
+            full: sequence == 1,
+            connected: (first..first + count)
+                .map(|number| (node(number), address))
+                .collect(),
+            disconnected: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_pop_cannot_fill_the_memory_bit_by_bit() {
+        let (mut presence, now) = (Presence::default(), Instant::now());
+        let id = "p1".parse().expect("an id");
+        let most = limits::MAX_NODES_PER_POP;
+        for (sequence, first) in [(1, 0), (2, most), (3, most - 1)] {
+            let heartbeat = heartbeat(sequence, first, if first == 0 { most } else { 2 });
+            let outcome = presence.record(&id, heartbeat, now, limits::POP_SILENCE);
+            assert_eq!(outcome, HeartbeatOutcome::Applied);
+            assert_eq!(
+                (presence.holders.len(), presence.pops[&id].nodes.len()),
+                (most, most)
+            );
+        }
+        presence.expire(now + limits::POP_SILENCE);
+        assert!(presence.holders.is_empty() && presence.pops.is_empty());
     }
 }
