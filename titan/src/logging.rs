@@ -15,6 +15,8 @@ pub(crate) fn start(filter: &str) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // Otherwise a log that cannot be written (a closed pipe) ends in a panic.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

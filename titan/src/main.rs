@@ -2,8 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod logging;
+mod node;
+mod output;
+mod pop;
 mod up;
+mod user;
 
 use std::process::ExitCode;
 
@@ -23,13 +28,19 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Up(up::Up),
+    User(user::UserCommand),
+    Node(node::NodeCommand),
+    Pop(pop::PopCommand),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Up(up) => up.run().await,
+        Command::Up(command) => command.run().await,
+        Command::User(command) => command.run().await,
+        Command::Node(command) => command.run().await,
+        Command::Pop(command) => command.run().await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

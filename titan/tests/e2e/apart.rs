@@ -55,7 +55,7 @@ impl Network {
         let command = |args: &[&str]| titan(&at, dir.path(), args);
         command(&["user", "add", USER, "--password", PASSWORD]);
         let credential = text(&command(&["pop", "add", "lab"]), "credential");
-        let key = text(&command(&["key", "add"]), "secret");
+        let key = text(&command(&["node", "key"]), "secret");
         fs::write(dir.path().join("credential"), credential).expect("a file");
         fs::write(dir.path().join("enrolment-key"), key).expect("a file");
         let pop = start_pop(&at, dir.path());
