@@ -223,7 +223,7 @@ const _: () = {
     assert!(SESSION_READ_MIN <= SESSION_READ_MAX);
     assert!(TUNNEL_READ_MIN <= TUNNEL_READ_MAX);
     assert!(TRANSMIT_BATCH_MIN <= TRANSMIT_BATCH_MAX);
-    assert!(HANDSHAKE_READ <= CLIENT_HANDSHAKE_BYTES);
+    assert!(titan_proto::limits::PROXY_MAX_HEAD + HANDSHAKE_READ <= CLIENT_HANDSHAKE_BYTES);
     assert!(RECORD_FRESH.as_secs() < RECORD_STALE.as_secs());
     assert!(TIMER_SLOTS.is_power_of_two());
 };

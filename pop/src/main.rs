@@ -29,7 +29,11 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                EXIT_USAGE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let config = match read_config(&args) {
@@ -58,8 +62,10 @@ fn run(config: Config) -> anyhow::Result<()> {
 
 fn read_config(args: &Args) -> Result<Config, ConfigError> {
     let text = match &args.config {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?,
+        Some(path) => std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        })?,
         None => String::new(),
     };
     Config::parse(&text, &args.overrides)
@@ -67,7 +73,9 @@ fn read_config(args: &Args) -> Result<Config, ConfigError> {
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log_level).context("log_level")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -50,7 +50,10 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, &'static str) {
     match (pages.status.is_draining(), pages.status.is_ready()) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         (false, true) => (StatusCode::OK, "ready\n"),
-        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "the manager has not answered yet\n"),
+        (false, false) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the manager has not answered yet\n",
+        ),
     }
 }
 
@@ -63,7 +66,10 @@ async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
 
 async fn tunnels(State(pages): State<Pages>) -> Json<Vec<TunnelView>> {
     let tunnels = pages.status.tunnels();
-    let mut views: Vec<_> = tunnels.iter().map(|entry| TunnelView::from(&**entry)).collect();
+    let mut views: Vec<_> = tunnels
+        .iter()
+        .map(|entry| TunnelView::from(&**entry))
+        .collect();
     drop(tunnels);
     views.sort_by(|a, b| a.node.cmp(&b.node).then_with(|| a.tunnel.cmp(&b.tunnel)));
     Json(views)

@@ -92,11 +92,13 @@ impl Config {
     /// # Errors
     /// When the text is no TOML, a key is unknown or missing, or a value makes no sense.
     pub fn parse(text: &str, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let mut table: toml::Table =
-            text.parse().map_err(|error: toml::de::Error| ConfigError::Parse(one_line(&error)))?;
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| ConfigError::Parse(one_line(&error)))?;
         overrides.lay_over(&mut table)?;
-        let config: Self =
-            table.try_into().map_err(|error: toml::de::Error| ConfigError::Parse(one_line(&error)))?;
+        let config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Parse(one_line(&error)))?;
         config.check()?;
         Ok(config)
     }
@@ -110,7 +112,10 @@ impl Config {
             (Some(credential), _) => Ok(credential.clone()),
             (None, Some(path)) => std::fs::read_to_string(path)
                 .map(|text| Secret(text.trim().to_owned()))
-                .map_err(|source| StartError::Credential { path: path.clone(), source }),
+                .map_err(|source| StartError::Credential {
+                    path: path.clone(),
+                    source,
+                }),
             (None, None) => Ok(Secret(String::new())),
         }
     }
@@ -141,7 +146,10 @@ impl Config {
         match (&self.credential, &self.credential_file) {
             (None, None) => return Err(value("credential", "set it or credential_file")),
             (Some(_), Some(_)) => {
-                return Err(value("credential", "set either it or credential_file, not both"));
+                return Err(value(
+                    "credential",
+                    "set either it or credential_file, not both",
+                ));
             }
             _ => {}
         }
@@ -149,7 +157,10 @@ impl Config {
             && !url.starts_with("ws://")
             && !url.starts_with("wss://")
         {
-            return Err(value("advertise_tunnel_url", "must begin with ws:// or wss://"));
+            return Err(value(
+                "advertise_tunnel_url",
+                "must begin with ws:// or wss://",
+            ));
         }
         if self.shards > MAX_SHARDS {
             return Err(value("shards", format!("at most {MAX_SHARDS}")));
@@ -162,7 +173,9 @@ impl Config {
 }
 
 /// How threads wait for their sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum IoChoice {
     /// io_uring where the kernel allows it, else epoll with one warning.
@@ -175,7 +188,9 @@ pub enum IoChoice {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -236,7 +251,10 @@ fn default_log_level() -> String {
 }
 
 fn value(key: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Value { key, problem: problem.into() }
+    ConfigError::Value {
+        key,
+        problem: problem.into(),
+    }
 }
 
 /// TOML's errors draw the line they are about; an operator's log wants one line.
@@ -263,9 +281,10 @@ mod tests {
     #[test]
     fn the_example_lists_every_key_and_each_commented_one_is_valid() {
         for key in Overrides::keys() {
-            let listed = EXAMPLE
-                .lines()
-                .any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+            let listed = EXAMPLE.lines().any(|line| {
+                line.trim_start_matches("# ")
+                    .starts_with(&format!("{key} = "))
+            });
             assert!(listed, "{key} is missing from pop.example.toml");
         }
         let all: String = EXAMPLE
@@ -300,7 +319,11 @@ mod tests {
 
     #[test]
     fn overrides_win_over_the_file() {
-        let overrides = Overrides { shards: Some(3), io: Some(IoChoice::Epoll), ..Overrides::default() };
+        let overrides = Overrides {
+            shards: Some(3),
+            io: Some(IoChoice::Epoll),
+            ..Overrides::default()
+        };
         let config = Config::parse(EXAMPLE, &overrides).expect("valid");
         assert_eq!((config.shards, config.io), (3, IoChoice::Epoll));
     }

@@ -76,8 +76,8 @@ pub struct Overrides {
 impl Overrides {
     /// Puts what was given in place of what `table` says.
     pub(super) fn lay_over(&self, table: &mut toml::Table) -> Result<(), ConfigError> {
-        let given = toml::Table::try_from(self)
-            .map_err(|error| ConfigError::Parse(error.to_string()))?;
+        let given =
+            toml::Table::try_from(self).map_err(|error| ConfigError::Parse(error.to_string()))?;
         // The two ways to give the credential exclude each other: a new one replaces both.
         if given.contains_key("credential") || given.contains_key("credential_file") {
             table.remove("credential");
@@ -89,7 +89,10 @@ impl Overrides {
 
     /// The names of all settings.
     pub fn keys() -> Vec<String> {
-        Alone::command().get_arguments().map(|arg| arg.get_id().to_string()).collect()
+        Alone::command()
+            .get_arguments()
+            .map(|arg| arg.get_id().to_string())
+            .collect()
     }
 }
 

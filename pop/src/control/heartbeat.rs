@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Something the manager should hear of soon.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
     /// A tunnel of a node is ready.
     Up(TunnelKey, NodeId, IpAddr),
@@ -117,7 +117,11 @@ impl Heartbeat {
                 self.nodes.answered(reply.resync);
                 let at_once = reply.resync && !heartbeat.full;
                 self.accept(reply);
-                if at_once { Duration::ZERO } else { HEARTBEAT_INTERVAL }
+                if at_once {
+                    Duration::ZERO
+                } else {
+                    HEARTBEAT_INTERVAL
+                }
             }
             Err(error) => self.unanswered(&error),
         }
@@ -151,10 +155,14 @@ impl Heartbeat {
             tracing::error!("the manager's token key is not 64 hexadecimal digits; ignored");
             return;
         }
-        let authority = TokenAuthority { pop: reply.pop, key };
+        let authority = TokenAuthority {
+            pop: reply.pop,
+            key,
+        };
         if self.authority.as_ref() != Some(&authority) {
             tracing::info!(pop = %authority.pop, "registered with the manager");
-            self.mesh.broadcast(&News::Authority(Arc::new(authority.clone())), None);
+            self.mesh
+                .broadcast(&News::Authority(Arc::new(authority.clone())), None);
             self.authority = Some(authority);
             self.status.set_authority_known();
         }
@@ -182,7 +190,11 @@ struct Nodes {
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { tunnels: HashMap::new(), changed: HashSet::new(), full: true }
+        Self {
+            tunnels: HashMap::new(),
+            changed: HashSet::new(),
+            full: true,
+        }
     }
 }
 
@@ -194,7 +206,9 @@ impl Nodes {
                 self.changed.insert(node);
             }
             Change::Down(key, node) => {
-                let Some(tunnels) = self.tunnels.get_mut(&node) else { return };
+                let Some(tunnels) = self.tunnels.get_mut(&node) else {
+                    return;
+                };
                 tunnels.retain(|(other, _)| *other != key);
                 if tunnels.is_empty() {
                     self.tunnels.remove(&node);
@@ -209,13 +223,23 @@ impl Nodes {
     fn report(&self) -> (Vec<NodeConnected>, Vec<NodeId>) {
         let connected = |&node: &NodeId| {
             let (_, address) = self.tunnels.get(&node)?.last()?;
-            Some(NodeConnected { node, address: *address })
+            Some(NodeConnected {
+                node,
+                address: *address,
+            })
         };
         if self.full {
-            return (self.tunnels.keys().filter_map(connected).collect(), Vec::new());
+            return (
+                self.tunnels.keys().filter_map(connected).collect(),
+                Vec::new(),
+            );
         }
         let here = self.changed.iter().filter_map(connected).collect();
-        let gone = self.changed.iter().filter(|node| !self.tunnels.contains_key(node)).copied();
+        let gone = self
+            .changed
+            .iter()
+            .filter(|node| !self.tunnels.contains_key(node))
+            .copied();
         (here, gone.collect())
     }
 
@@ -232,7 +256,11 @@ mod tests {
     use crate::directory::ShardId;
 
     fn key(serial: u32) -> TunnelKey {
-        TunnelKey { shard: ShardId(0), slot: 0, serial }
+        TunnelKey {
+            shard: ShardId(0),
+            slot: 0,
+            serial,
+        }
     }
 
     fn node(number: u8) -> NodeId {

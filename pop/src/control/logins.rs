@@ -9,11 +9,7 @@ use argon2::{Argon2, PasswordVerifier, password_hash::phc::PasswordHash};
 use titan_proto::control::{UserName, UserRecord};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{
-    Manager,
-    manager::ManagerError,
-    verified::Verified,
-};
+use super::{Manager, manager::ManagerError, verified::Verified};
 use crate::{
     limits::{LOOKUPS_AT_A_TIME, QUEUED_VERIFICATIONS},
     mesh::{LoginRequest, Mesh, News},
@@ -119,7 +115,11 @@ const CORES_PER_CHECK: usize = 4;
 fn check(hash: &str, password: &str) -> Option<bool> {
     match PasswordHash::new(hash) {
         // The parameters are the hash's own.
-        Ok(hash) => Some(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()),
+        Ok(hash) => Some(
+            Argon2::default()
+                .verify_password(password.as_bytes(), &hash)
+                .is_ok(),
+        ),
         Err(error) => {
             tracing::error!(%error, "a user's password hash cannot be read");
             None
@@ -135,7 +135,10 @@ mod tests {
 
     #[test]
     fn passwords_are_checked_against_argon2id_hashes() {
-        let hash = Argon2::default().hash_password(b"correct horse").expect("hashes").to_string();
+        let hash = Argon2::default()
+            .hash_password(b"correct horse")
+            .expect("hashes")
+            .to_string();
         assert!(hash.starts_with("$argon2id$"));
         assert_eq!(check(&hash, "correct horse"), Some(true));
         assert_eq!(check(&hash, "battery staple"), Some(false));

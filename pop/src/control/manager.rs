@@ -56,7 +56,11 @@ impl Manager {
             .build()
             .map_err(|error| StartError::ManagerClient(with_causes(&error)))?;
         let base = format!("{}{API_PREFIX}/pop", base.trim_end_matches('/')).into();
-        Ok(Self { http, base, credential })
+        Ok(Self {
+            http,
+            base,
+            credential,
+        })
     }
 
     /// Sends a heartbeat.
@@ -67,7 +71,10 @@ impl Manager {
         &self,
         heartbeat: &PopHeartbeat,
     ) -> Result<PopHeartbeatReply, ManagerError> {
-        let request = self.http.post(format!("{}/heartbeat", self.base)).json(heartbeat);
+        let request = self
+            .http
+            .post(format!("{}/heartbeat", self.base))
+            .json(heartbeat);
         read(self.send(request).await?).await
     }
 
@@ -100,14 +107,20 @@ impl Manager {
 
 impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Manager").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Manager")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
     }
 }
 
 /// Reads a bounded JSON answer.
 async fn read<T: DeserializeOwned>(mut response: Response) -> Result<T, ManagerError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable(&error))?
+    {
         if body.len() + chunk.len() > MANAGER_ANSWER {
             return Err(ManagerError::Malformed("it is too long".into()));
         }

@@ -18,8 +18,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::{heartbeat::Heartbeat, logins::Logins};
 pub use self::manager::Manager;
+use self::{heartbeat::Heartbeat, logins::Logins};
 use crate::{
     config::Config,
     directory::ShardId,
@@ -77,12 +77,26 @@ impl Advertised {
 
 /// Runs until every shard has ended.
 pub async fn run(setup: Setup) {
-    let Setup { config, manager, mesh, mut reports, metrics, status, advertised, login_key, shards } =
-        setup;
+    let Setup {
+        config,
+        manager,
+        mesh,
+        mut reports,
+        metrics,
+        status,
+        advertised,
+        login_key,
+        shards,
+    } = setup;
     let (changes, changed) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
-    let heartbeat =
-        Heartbeat::new(manager.clone(), mesh.clone(), metrics, Arc::clone(&status), advertised);
+    let heartbeat = Heartbeat::new(
+        manager.clone(),
+        mesh.clone(),
+        metrics,
+        Arc::clone(&status),
+        advertised,
+    );
     let heartbeat = tokio::spawn(heartbeat.run(changed, stopped));
     let mut control = Control {
         logins: Arc::new(Logins::new(manager, mesh.clone(), login_key)),
@@ -93,7 +107,9 @@ pub async fn run(setup: Setup) {
         running: (0..shards).map(ShardId).collect(),
     };
     while !control.running.is_empty() {
-        let Some(report) = reports.recv().await else { break };
+        let Some(report) = reports.recv().await else {
+            break;
+        };
         control.hear(report);
     }
     let _ = stop.send(());
@@ -141,7 +157,8 @@ impl Control {
     fn begin_drain(&self) {
         if self.status.set_draining() {
             tracing::info!(limit_s = self.drain.as_secs(), "draining");
-            self.mesh.broadcast(&News::Drain(Instant::now() + self.drain), None);
+            self.mesh
+                .broadcast(&News::Drain(Instant::now() + self.drain), None);
             let _ = self.changes.send(heartbeat::Change::Draining);
         }
     }

@@ -6,7 +6,10 @@ use crate::mesh::{Mesh, Report};
 
 /// Watches from now on.
 pub(super) fn watch(mesh: Mesh) {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+    match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
         (Ok(terminate), Ok(interrupt)) => {
             tokio::spawn(act(terminate, interrupt, mesh));
         }

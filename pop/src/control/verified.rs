@@ -40,7 +40,8 @@ impl Verified {
         {
             self.users.remove(&victim);
         }
-        self.users.insert(record.name.clone(), (Arc::clone(record), digest));
+        self.users
+            .insert(record.name.clone(), (Arc::clone(record), digest));
     }
 
     /// Forgets a user that is no more.
@@ -58,9 +59,15 @@ mod tests {
     fn a_verification_is_bound_to_password_and_version() {
         let json = r#"{"name":"alice","version":1,"password_hash":"x","enabled":true}"#;
         let record: Arc<UserRecord> = Arc::new(serde_json::from_str(json).expect("a record"));
-        let newer = UserRecord { version: 2, ..(*record).clone() };
+        let newer = UserRecord {
+            version: 2,
+            ..(*record).clone()
+        };
         let key = LoginKey::random();
-        let (good, bad) = (key.digest(&record.name, "right"), key.digest(&record.name, "wrong"));
+        let (good, bad) = (
+            key.digest(&record.name, "right"),
+            key.digest(&record.name, "wrong"),
+        );
         let mut verified = Verified::default();
         assert!(!verified.holds(&record, &good));
         verified.remember(&record, good);

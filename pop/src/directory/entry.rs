@@ -96,7 +96,9 @@ impl TunnelEntry {
     /// The owner's news. A value is written only where it has changed: the line is read by all.
     pub fn update(&self, rtt: Option<Duration>, sessions: usize, saturated: bool) {
         let rtt_us = rtt.map_or(UNMEASURED, |rtt| {
-            u32::try_from(rtt.as_micros()).unwrap_or(UNMEASURED).min(UNMEASURED - 1)
+            u32::try_from(rtt.as_micros())
+                .unwrap_or(UNMEASURED)
+                .min(UNMEASURED - 1)
         });
         store(&self.rtt_us, rtt_us);
         store(&self.sessions, u32::try_from(sessions).unwrap_or(u32::MAX));

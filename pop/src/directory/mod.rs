@@ -30,7 +30,11 @@ pub struct Directory {
 impl Directory {
     /// An empty directory for `shard`.
     pub fn new(shard: ShardId) -> Self {
-        Self { shard, all: TunnelSet::default(), local: TunnelSet::default() }
+        Self {
+            shard,
+            all: TunnelSet::default(),
+            local: TunnelSet::default(),
+        }
     }
 
     /// Adds a tunnel that is ready for sessions.
@@ -106,7 +110,11 @@ impl TunnelSet {
         let mut chosen = [usize::MAX; N];
         for (slot, limit) in (count.saturating_sub(N)..count).enumerate() {
             let drawn = rng.random_range(0..=limit);
-            let fresh = if chosen.contains(&drawn) { limit } else { drawn };
+            let fresh = if chosen.contains(&drawn) {
+                limit
+            } else {
+                drawn
+            };
             if let Some(place) = chosen.get_mut(slot) {
                 *place = fresh;
             }
@@ -129,14 +137,20 @@ mod tests {
     use super::*;
 
     fn entry(serial: u32) -> Arc<TunnelEntry> {
-        Arc::new(TunnelEntry::for_tests(TunnelKey { shard: ShardId(0), slot: serial, serial }))
+        Arc::new(TunnelEntry::for_tests(TunnelKey {
+            shard: ShardId(0),
+            slot: serial,
+            serial,
+        }))
     }
 
     #[test]
     fn removal_keeps_every_other_tunnel_findable() {
         let mut set = TunnelSet::default();
         let entries: Vec<_> = (0..10).map(entry).collect();
-        entries.iter().for_each(|entry| set.insert(Arc::clone(entry)));
+        entries
+            .iter()
+            .for_each(|entry| set.insert(Arc::clone(entry)));
         set.insert(Arc::clone(&entries[3]));
         for gone in [9, 0, 4] {
             assert!(set.remove(entries[gone].key).is_some());

@@ -20,7 +20,11 @@ pub(super) struct Conversation {
 
 impl Conversation {
     pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, input: BytesMut::new(), received: 0 }
+        Self {
+            socket,
+            input: BytesMut::new(),
+            received: 0,
+        }
     }
 
     /// The first byte, which stays in `input`.

@@ -44,12 +44,29 @@ fn order(head: RequestHead, login: Login, client: &mut Conversation) -> Order {
     let input = std::mem::take(&mut client.input);
     let (target, answer, early) = match head.request {
         ProxyRequest::Connect { target } => (target, Answer::HttpConnect, input),
-        ProxyRequest::Forward { target, head: lines, body } => {
+        ProxyRequest::Forward {
+            target,
+            head: lines,
+            body,
+        } => {
             let (early, body_left) = first_part(&lines, body, &input);
-            (target, Answer::HttpForward { body_left, is_head: head.is_head }, early)
+            (
+                target,
+                Answer::HttpForward {
+                    body_left,
+                    is_head: head.is_head,
+                },
+                early,
+            )
         }
     };
-    Order { user: login.user, target, answer, reply_mode: login.reply_mode, early }
+    Order {
+        user: login.user,
+        target,
+        answer,
+        reply_mode: login.reply_mode,
+        early,
+    }
 }
 
 /// The head and as much of the body as has arrived, and how much of the body has not. What is
@@ -59,7 +76,9 @@ fn first_part(head: &Bytes, body: BodyLength, input: &BytesMut) -> (BytesMut, u6
         BodyLength::None => 0,
         BodyLength::Length(length) => length,
     };
-    let here = usize::try_from(length).unwrap_or(usize::MAX).min(input.len());
+    let here = usize::try_from(length)
+        .unwrap_or(usize::MAX)
+        .min(input.len());
     let mut early = BytesMut::with_capacity(head.len() + here);
     early.extend_from_slice(head);
     early.extend_from_slice(input.get(..here).unwrap_or_default());
@@ -68,7 +87,9 @@ fn first_part(head: &Bytes, body: BodyLength, input: &BytesMut) -> (BytesMut, u6
 
 fn refuse(denied: &Denied, is_head: bool) -> Refused {
     let (reason, detail) = match denied {
-        Denied::NoCredentials | Denied::Credentials => (Reason::AuthenticationFailed, String::new()),
+        Denied::NoCredentials | Denied::Credentials => {
+            (Reason::AuthenticationFailed, String::new())
+        }
         Denied::Disabled => (Reason::UserDisabled, String::new()),
         Denied::Parameter(error) => (Reason::BadRequest, error.to_string()),
         Denied::Unavailable => (Reason::Overloaded, UNAVAILABLE.to_owned()),

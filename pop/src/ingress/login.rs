@@ -103,17 +103,30 @@ impl Logins {
 
     /// Takes in the control thread's answer and lets everybody go on who waits for it.
     pub(super) fn answered(&self, ticket: Ticket, answer: &LoginAnswer) {
-        let Some(digest) = self.tickets.borrow_mut().remove(&ticket) else { return };
-        let Some(question) = self.asked.borrow_mut().remove(&digest) else { return };
-        self.cache.borrow_mut().learn(&question.name, digest, answer, Instant::now());
+        let Some(digest) = self.tickets.borrow_mut().remove(&ticket) else {
+            return;
+        };
+        let Some(question) = self.asked.borrow_mut().remove(&digest) else {
+            return;
+        };
+        self.cache
+            .borrow_mut()
+            .learn(&question.name, digest, answer, Instant::now());
         question.answer.replace(Some(answer.clone()));
-        question.waiters.borrow().iter().for_each(|waiter| waiter.notify());
+        question
+            .waiters
+            .borrow()
+            .iter()
+            .for_each(|waiter| waiter.notify());
     }
 
     async fn decide(&self, credentials: &Credentials) -> Result<Login, Denied> {
         let (name, params) = username::parse(&credentials.username).map_err(Denied::Parameter)?;
         let digest = self.key.digest(&name, &credentials.password);
-        let known = self.cache.borrow_mut().look_up(&name, &digest, Instant::now());
+        let known = self
+            .cache
+            .borrow_mut()
+            .look_up(&name, &digest, Instant::now());
         match known {
             Lookup::Known { record, refresh } => {
                 if refresh {
@@ -123,7 +136,10 @@ impl Logins {
             }
             Lookup::Refused => Err(Denied::Credentials),
             Lookup::Ask(last_known) => {
-                match (self.ask(name, digest, &credentials.password).await, last_known) {
+                match (
+                    self.ask(name, digest, &credentials.password).await,
+                    last_known,
+                ) {
                     (LoginAnswer::Verified(record), _) => self.admit(&record, params),
                     // The manager is away: who was known goes on.
                     (LoginAnswer::Unavailable, Some(record)) => self.admit(&record, params),
@@ -140,14 +156,21 @@ impl Logins {
         }
         // What the connection asks for goes before what the user has set, and that before what
         // the operator has.
-        let reply_mode =
-            params.reply_mode.or(record.reply_mode).unwrap_or(self.core.config.reply_mode);
-        Ok(Login { user: record.name.clone(), reply_mode })
+        let reply_mode = params
+            .reply_mode
+            .or(record.reply_mode)
+            .unwrap_or(self.core.config.reply_mode);
+        Ok(Login {
+            user: record.name.clone(),
+            reply_mode,
+        })
     }
 
     /// Asks the control thread, or waits with those who have asked the same.
     async fn ask(&self, name: UserName, digest: LoginDigest, password: &str) -> LoginAnswer {
-        let Some(_place) = Place::take(&self.waiting) else { return LoginAnswer::Unavailable };
+        let Some(_place) = Place::take(&self.waiting) else {
+            return LoginAnswer::Unavailable;
+        };
         let question = self.question(name, digest, password);
         let waiter = Rc::<Notify>::default();
         question.waiters.borrow_mut().push(Rc::clone(&waiter));
@@ -169,7 +192,12 @@ impl Logins {
         self.asked.borrow_mut().insert(digest, Rc::clone(&question));
         self.tickets.borrow_mut().insert(ticket, digest);
         let (shard, password) = (self.core.shard, password.to_owned());
-        self.core.mesh.report(Report::Login(LoginRequest { shard, ticket, name, password }));
+        self.core.mesh.report(Report::Login(LoginRequest {
+            shard,
+            ticket,
+            name,
+            password,
+        }));
         question
     }
 }
@@ -184,7 +212,11 @@ struct Question {
 
 impl Question {
     fn new(name: UserName) -> Self {
-        Self { name, answer: RefCell::default(), waiters: RefCell::default() }
+        Self {
+            name,
+            answer: RefCell::default(),
+            waiters: RefCell::default(),
+        }
     }
 }
 

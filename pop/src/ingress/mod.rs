@@ -71,7 +71,10 @@ impl Ingress {
 
     /// Takes in a newer record of a user.
     pub fn user_changed(&self, record: &std::sync::Arc<titan_proto::control::UserRecord>) {
-        self.logins.cache.borrow_mut().refresh(record, Instant::now());
+        self.logins
+            .cache
+            .borrow_mut()
+            .refresh(record, Instant::now());
     }
 
     /// Forgets a user that is no more.
@@ -88,9 +91,10 @@ impl Ingress {
         match sniff(client.first_byte().await?) {
             Protocol::Socks5 => socks5::handshake(self, client).await,
             Protocol::Http => http::handshake(self, client).await,
-            Protocol::Socks4 => {
-                Err(Refused::with(ClientClose::MalformedSocks5, Socks5Error::Socks4.farewell()))
-            }
+            Protocol::Socks4 => Err(Refused::with(
+                ClientClose::MalformedSocks5,
+                Socks5Error::Socks4.farewell(),
+            )),
             Protocol::Unknown => Err(Refused::silently(ClientClose::UnknownProtocol)),
         }
     }
@@ -105,7 +109,10 @@ struct Refused {
 
 impl Refused {
     fn silently(close: ClientClose) -> Self {
-        Self { close, last_words: Bytes::new() }
+        Self {
+            close,
+            last_words: Bytes::new(),
+        }
     }
 
     fn with(close: ClientClose, last_words: Bytes) -> Self {

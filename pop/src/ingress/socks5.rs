@@ -23,7 +23,10 @@ pub(super) async fn handshake(
     let mut handshake = ServerHandshake::new(Authentication::Required);
     let mut login = Err(Denied::Unavailable);
     loop {
-        match handshake.advance(&mut client.input).map_err(|error| malformed(&error))? {
+        match handshake
+            .advance(&mut client.input)
+            .map_err(|error| malformed(&error))?
+        {
             Step::NeedMore => client.read_more().await?,
             Step::Reply(bytes) => client.say(&bytes).await?,
             Step::Authenticate(credentials) => {

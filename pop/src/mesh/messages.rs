@@ -1,11 +1,6 @@
 //! What travels between threads.
 
-use std::{
-    net::SocketAddr,
-    os::fd::OwnedFd,
-    sync::Arc,
-    time::Instant,
-};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 use titan_proto::{
@@ -135,7 +130,9 @@ pub struct LoginRequest {
 /// Without the password.
 impl std::fmt::Debug for LoginRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LoginRequest").field("ticket", &self.ticket).finish_non_exhaustive()
+        f.debug_struct("LoginRequest")
+            .field("ticket", &self.ticket)
+            .finish_non_exhaustive()
     }
 }
 

@@ -61,11 +61,27 @@ impl Mesh {
             let (bell, ringer) = Doorbell::new()?;
             let (work, work_in) = bounded(HANDOVER_QUEUE);
             let (news, news_in) = unbounded();
-            peers.push(Peer { work, news, bell: ringer, tunnels: AtomicU32::new(0) });
-            mailboxes.push(Mailbox { work: work_in, news: news_in, bell });
+            peers.push(Peer {
+                work,
+                news,
+                bell: ringer,
+                tunnels: AtomicU32::new(0),
+            });
+            mailboxes.push(Mailbox {
+                work: work_in,
+                news: news_in,
+                bell,
+            });
         }
         let (control, reports) = mpsc::unbounded_channel();
-        Ok((Self { peers: peers.into(), control }, mailboxes, reports))
+        Ok((
+            Self {
+                peers: peers.into(),
+                control,
+            },
+            mailboxes,
+            reports,
+        ))
     }
 
     /// Moves a socket to `shard`, or gives it back where the shard is overloaded or gone.
@@ -73,8 +89,12 @@ impl Mesh {
     /// # Errors
     /// The work itself, not taken.
     pub fn send_work(&self, shard: ShardId, work: Work) -> Result<(), Box<Work>> {
-        let Some(peer) = self.peers.get(shard.index()) else { return Err(Box::new(work)) };
-        peer.work.try_send(work).map_err(|refused| Box::new(refused.into_inner()))?;
+        let Some(peer) = self.peers.get(shard.index()) else {
+            return Err(Box::new(work));
+        };
+        peer.work
+            .try_send(work)
+            .map_err(|refused| Box::new(refused.into_inner()))?;
         peer.bell.ring();
         Ok(())
     }
@@ -104,7 +124,9 @@ impl Mesh {
     /// few, `local` is preferred.
     pub fn reserve_tunnel(&self, local: ShardId) -> ShardId {
         let load = |shard: ShardId| {
-            self.peers.get(shard.index()).map_or(u32::MAX, |p| p.tunnels.load(Ordering::Relaxed))
+            self.peers
+                .get(shard.index())
+                .map_or(u32::MAX, |p| p.tunnels.load(Ordering::Relaxed))
         };
         let chosen = self
             .shards()
@@ -143,7 +165,11 @@ impl Mailbox {
     /// # Errors
     /// When epoll has no room for it.
     pub fn open(self) -> io::Result<OpenMailbox> {
-        Ok(OpenMailbox { work: self.work, news: self.news, bell: self.bell.install()? })
+        Ok(OpenMailbox {
+            work: self.work,
+            news: self.news,
+            bell: self.bell.install()?,
+        })
     }
 }
 

@@ -28,32 +28,52 @@ struct Export(Arc<Metrics>);
 
 impl Collector for Export {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page { metrics: &self.0, encoder };
+        let mut page = Page {
+            metrics: &self.0,
+            encoder,
+        };
         page.counter("clients", "Proxy clients accepted", |m| m.clients.get())?;
         page.gauge("handshakes_active", "Clients in their handshake", |m| {
             m.handshakes_active.get()
         })?;
-        page.family("client_closes", "Clients that got no session", "reason", |m| {
-            &m.client_closes
+        page.family(
+            "client_closes",
+            "Clients that got no session",
+            "reason",
+            |m| &m.client_closes,
+        )?;
+        page.family("logins", "Logins of proxy clients", "outcome", |m| {
+            &m.logins
         })?;
-        page.family("logins", "Logins of proxy clients", "outcome", |m| &m.logins)?;
-        page.counter("sessions_opened", "Sessions opened", |m| m.sessions_opened.get())?;
-        page.gauge("sessions_active", "Sessions running", |m| m.sessions_active.get())?;
+        page.counter("sessions_opened", "Sessions opened", |m| {
+            m.sessions_opened.get()
+        })?;
+        page.gauge("sessions_active", "Sessions running", |m| {
+            m.sessions_active.get()
+        })?;
         page.family("sessions_failed", "Sessions that failed", "reason", |m| {
             &m.sessions_failed
         })?;
-        page.counter("bytes_up", "Bytes from clients to targets", |m| m.bytes_up.get())?;
-        page.counter("bytes_down", "Bytes from targets to clients", |m| m.bytes_down.get())?;
-        page.tunnels()?;
-        page.counter("client_handovers", "Clients moved to their tunnel's shard", |m| {
-            m.client_handovers.get()
+        page.counter("bytes_up", "Bytes from clients to targets", |m| {
+            m.bytes_up.get()
         })?;
+        page.counter("bytes_down", "Bytes from targets to clients", |m| {
+            m.bytes_down.get()
+        })?;
+        page.tunnels()?;
+        page.counter(
+            "client_handovers",
+            "Clients moved to their tunnel's shard",
+            |m| m.client_handovers.get(),
+        )?;
         page.counter("task_panics", "Tasks that panicked", |m| {
             m.net.task_panics.load(Ordering::Relaxed)
         })?;
-        page.counter("accept_errors", "Failures to accept for want of resources", |m| {
-            m.net.accept_errors.load(Ordering::Relaxed)
-        })
+        page.counter(
+            "accept_errors",
+            "Failures to accept for want of resources",
+            |m| m.net.accept_errors.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -64,12 +84,21 @@ struct Page<'m, 'e> {
 
 impl Page<'_, '_> {
     fn tunnels(&mut self) -> fmt::Result {
-        self.gauge("tunnels_active", "Tunnels ready", |m| m.tunnels_active.get())?;
-        self.counter("tunnels_opened", "Tunnels that became ready", |m| m.tunnels_opened.get())?;
-        self.family("tunnel_refusals", "Tunnel requests refused", "reason", |m| {
-            &m.tunnel_refusals
+        self.gauge("tunnels_active", "Tunnels ready", |m| {
+            m.tunnels_active.get()
         })?;
-        self.family("tunnel_ends", "Tunnels that ended", "cause", |m| &m.tunnel_ends)?;
+        self.counter("tunnels_opened", "Tunnels that became ready", |m| {
+            m.tunnels_opened.get()
+        })?;
+        self.family(
+            "tunnel_refusals",
+            "Tunnel requests refused",
+            "reason",
+            |m| &m.tunnel_refusals,
+        )?;
+        self.family("tunnel_ends", "Tunnels that ended", "cause", |m| {
+            &m.tunnel_ends
+        })?;
         self.counter("tunnel_handovers", "Tunnels moved to another shard", |m| {
             m.tunnel_handovers.get()
         })
@@ -82,7 +111,10 @@ impl Page<'_, '_> {
         number: impl Fn(&ShardMetrics) -> u64,
     ) -> fmt::Result {
         let counter = ConstCounter::new(self.metrics.sum(number));
-        counter.encode(self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        counter.encode(
+            self.encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?,
+        )
     }
 
     fn gauge(
@@ -92,7 +124,10 @@ impl Page<'_, '_> {
         number: impl Fn(&ShardMetrics) -> u64,
     ) -> fmt::Result {
         let gauge = ConstGauge::new(self.metrics.sum(number));
-        gauge.encode(self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        gauge.encode(
+            self.encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?,
+        )
     }
 
     fn family<L: Label>(
@@ -103,8 +138,9 @@ impl Page<'_, '_> {
         family: impl Fn(&ShardMetrics) -> &Family<L>,
     ) -> fmt::Result {
         let metrics = self.metrics;
-        let mut encoder =
-            self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut encoder = self
+            .encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
         for &label in L::ALL {
             let total = metrics.sum(|shard| family(shard).get(label));
             let labels = [(key, label.text())];
@@ -126,7 +162,10 @@ mod tests {
         let metrics = Arc::new(Metrics::new(2));
         metrics.shard(ShardId(0)).bytes_up.add(40);
         metrics.shard(ShardId(1)).bytes_up.add(2);
-        metrics.shard(ShardId(1)).sessions_failed.inc(Reason::NameNotFound);
+        metrics
+            .shard(ShardId(1))
+            .sessions_failed
+            .inc(Reason::NameNotFound);
         let page = encode(&metrics).expect("encodes");
         assert!(page.contains("titan_pop_bytes_up_total 42\n"), "{page}");
         assert!(page.contains("titan_pop_sessions_failed_total{reason=\"name_not_found\"} 1\n"));

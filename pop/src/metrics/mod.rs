@@ -30,12 +30,17 @@ pub struct Metrics {
 impl Metrics {
     /// Counters at zero for that many shards.
     pub fn new(shards: u16) -> Self {
-        Self { shards: (0..shards).map(|_| Arc::default()).collect() }
+        Self {
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+        }
     }
 
     /// The counters of one shard.
     pub fn shard(&self, id: ShardId) -> Arc<ShardMetrics> {
-        self.shards.get(id.index()).map(Arc::clone).unwrap_or_default()
+        self.shards
+            .get(id.index())
+            .map(Arc::clone)
+            .unwrap_or_default()
     }
 
     /// Adds one number up over all shards.
@@ -126,13 +131,18 @@ impl Held {
     /// Adds one until the value is dropped.
     pub fn new(metrics: &Arc<ShardMetrics>, gauge: fn(&ShardMetrics) -> &Gauge) -> Self {
         gauge(metrics).0.fetch_add(1, Ordering::Relaxed);
-        Self { metrics: Arc::clone(metrics), gauge }
+        Self {
+            metrics: Arc::clone(metrics),
+            gauge,
+        }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        (self.gauge)(&self.metrics).0.fetch_sub(1, Ordering::Relaxed);
+        (self.gauge)(&self.metrics)
+            .0
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -160,7 +170,10 @@ impl<L: Label> Family<L> {
 impl<L: Label> Default for Family<L> {
     fn default() -> Self {
         let counters = L::ALL.iter().map(|_| Counter::default()).collect();
-        Self { counters, label: std::marker::PhantomData }
+        Self {
+            counters,
+            label: std::marker::PhantomData,
+        }
     }
 }
 

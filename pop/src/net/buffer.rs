@@ -21,7 +21,9 @@ impl BufferPool {
         let mut free = self.free.borrow_mut();
         // A few attempts, from the one given back last: its memory is in the cache.
         for index in (0..free.len()).rev().take(ATTEMPTS) {
-            let fits = free.get_mut(index).is_some_and(|buffer| buffer.try_reclaim(room));
+            let fits = free
+                .get_mut(index)
+                .is_some_and(|buffer| buffer.try_reclaim(room));
             if fits {
                 return free.swap_remove(index);
             }
@@ -63,7 +65,11 @@ pub struct ReadSize {
 impl ReadSize {
     /// Starts at `least`.
     pub const fn new(least: usize, most: usize) -> Self {
-        Self { current: least, least, most }
+        Self {
+            current: least,
+            least,
+            most,
+        }
     }
 
     /// Bytes to ask for.
@@ -99,7 +105,11 @@ mod tests {
         let address = buffer.as_ptr();
         let slice = buffer.split().freeze();
         pool.give(buffer);
-        assert_ne!(pool.take(8192).as_ptr(), address, "a slice still holds the memory");
+        assert_ne!(
+            pool.take(8192).as_ptr(),
+            address,
+            "a slice still holds the memory"
+        );
         drop(slice);
         assert_eq!(pool.take(8192).as_ptr(), address);
     }
@@ -112,7 +122,11 @@ mod tests {
         }
         assert_eq!(size.get(), 65536);
         size.note(1000, 1000);
-        assert_eq!(size.get(), 32768, "a small read that was filled says nothing of bulk");
+        assert_eq!(
+            size.get(),
+            32768,
+            "a small read that was filled says nothing of bulk"
+        );
         for _ in 0..10 {
             size.note(size.get(), 10);
         }

@@ -39,7 +39,13 @@ impl Doorbell {
         let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let button = Arc::new(rustix::io::fcntl_dupfd_cloexec(&fd, 0)?);
         let rung = Arc::new(AtomicBool::new(false));
-        Ok((Self { fd, rung: Arc::clone(&rung) }, Ringer { fd: button, rung }))
+        Ok((
+            Self {
+                fd,
+                rung: Arc::clone(&rung),
+            },
+            Ringer { fd: button, rung },
+        ))
     }
 
     /// Puts the bell on the ring of the calling core.
@@ -47,7 +53,10 @@ impl Doorbell {
     /// # Errors
     /// When epoll has no room for it.
     pub fn install(self) -> io::Result<Installed> {
-        Ok(Installed { socket: Socket::adopt(self.fd)?, rung: self.rung })
+        Ok(Installed {
+            socket: Socket::adopt(self.fd)?,
+            rung: self.rung,
+        })
     }
 }
 

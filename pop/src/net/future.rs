@@ -50,7 +50,11 @@ where
             result?;
             second_done = true;
         }
-        if first_done && second_done { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if first_done && second_done {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     })
     .await
 }

@@ -70,7 +70,10 @@ impl Listener {
     /// # Errors
     /// When epoll has no room for it.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { socket: Socket::adopt(fd)?, last_complaint: Cell::new(None) })
+        Ok(Self {
+            socket: Socket::adopt(fd)?,
+            last_complaint: Cell::new(None),
+        })
     }
 
     /// The address it listens on.
@@ -79,7 +82,9 @@ impl Listener {
     /// Never for a listener that is bound to an internet address.
     pub fn address(fd: &OwnedFd) -> io::Result<SocketAddr> {
         let address = SockRef::from(fd).local_addr()?;
-        address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+        address
+            .as_socket()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
     }
 
     /// Waits for connections and hands a bounded number of them to `take`.
@@ -117,7 +122,11 @@ impl Listener {
     fn complain(&self) {
         stats().accept_errors.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        if self.last_complaint.get().is_none_or(|last| now - last >= COMPLAINT_INTERVAL) {
+        if self
+            .last_complaint
+            .get()
+            .is_none_or(|last| now - last >= COMPLAINT_INTERVAL)
+        {
             self.last_complaint.set(Some(now));
             tracing::error!("out of descriptors or memory: connections wait in the kernel's queue");
         }

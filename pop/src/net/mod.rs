@@ -25,6 +25,9 @@ mod task;
 mod timer;
 mod wheel;
 
+#[cfg(test)]
+mod tests;
+
 pub use buffer::{BufferPool, ReadSize};
 pub use doorbell::{Doorbell, Installed, Ringer};
 pub use farewell::farewell;

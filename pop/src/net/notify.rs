@@ -34,7 +34,9 @@ impl Notify {
 
 impl std::fmt::Debug for Notify {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Notify").field("notified", &self.notified.get()).finish_non_exhaustive()
+        f.debug_struct("Notify")
+            .field("notified", &self.notified.get())
+            .finish_non_exhaustive()
     }
 }
 

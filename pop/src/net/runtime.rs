@@ -62,8 +62,12 @@ pub fn run<F: Future>(driver: Driver, stats: Arc<Stats>, future: F) -> io::Resul
     };
     match driver {
         Driver::CooperativeRing => cooperative().build()?.block_on(future),
-        Driver::PlainRing => RuntimeBuilder::<IoUringDriver>::new().build()?.block_on(future),
-        Driver::Epoll => RuntimeBuilder::<LegacyDriver>::new().build()?.block_on(future),
+        Driver::PlainRing => RuntimeBuilder::<IoUringDriver>::new()
+            .build()?
+            .block_on(future),
+        Driver::Epoll => RuntimeBuilder::<LegacyDriver>::new()
+            .build()?
+            .block_on(future),
     }
 }
 
@@ -71,7 +75,9 @@ fn ring() -> io::Result<Driver> {
     match cooperative().build() {
         Ok(_) => Ok(Driver::CooperativeRing),
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            RuntimeBuilder::<IoUringDriver>::new().build().map(|_| Driver::PlainRing)
+            RuntimeBuilder::<IoUringDriver>::new()
+                .build()
+                .map(|_| Driver::PlainRing)
         }
         Err(error) => Err(error),
     }

@@ -42,7 +42,9 @@ impl Socket {
     /// # Errors
     /// When epoll has no room for it.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { stream: TcpStream::from_std(fd.into())? })
+        Ok(Self {
+            stream: TcpStream::from_std(fd.into())?,
+        })
     }
 
     /// Gives the socket up so that another core can adopt it.
@@ -98,7 +100,12 @@ impl Socket {
     pub fn try_send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            return match sendmsg(self.fd(), slices, &mut SendAncillaryBuffer::default(), flags) {
+            return match sendmsg(
+                self.fd(),
+                slices,
+                &mut SendAncillaryBuffer::default(),
+                flags,
+            ) {
                 Ok(n) => Ok(n),
                 Err(Errno::AGAIN) => Ok(0),
                 Err(Errno::INTR) => continue,
@@ -144,7 +151,9 @@ impl Socket {
     /// When the connection is gone.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         let address = SockRef::from(&self.fd()).peer_addr()?;
-        address.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+        address
+            .as_socket()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

@@ -25,12 +25,12 @@ pub fn spawn_guarded(name: &'static str, future: impl Future<Output = ()> + 'sta
     // Boxed, so that a panicked future can be dropped here, guarded like the poll itself.
     let mut future = Box::pin(future);
     monoio::spawn(async move {
-        let end = poll_fn(|cx| {
-            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        let end = poll_fn(
+            |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
                 Ok(poll) => poll.map(Ok),
                 Err(panic) => std::task::Poll::Ready(Err(panic)),
-            }
-        })
+            },
+        )
         .await;
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
         if let Err(panic) = end.and(dropped) {
@@ -67,5 +67,9 @@ fn report(name: &'static str, panic: &(dyn std::any::Any + Send)) {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    tracing::error!(task = name, message, "a task panicked; its connection is closed");
+    tracing::error!(
+        task = name,
+        message,
+        "a task panicked; its connection is closed"
+    );
 }

@@ -46,7 +46,10 @@ pub fn sleep(duration: Duration) -> Sleep {
 
 /// Waits until `deadline`, to the resolution of the wheel and never less.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline, key: None }
+    Sleep {
+        deadline,
+        key: None,
+    }
 }
 
 /// The wait of [`sleep`]; costs a place in the wheel from its first poll on.
@@ -90,8 +93,15 @@ impl Drop for Sleep {
 /// Gives this core its clock and starts the task that turns it.
 pub(super) fn start() -> io::Result<()> {
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-    let timer = Rc::new(Socket::adopt(timerfd_create(TimerfdClockId::Monotonic, flags)?)?);
-    CLOCK.set(Some(Clock { wheel: Wheel::new(), start: Instant::now(), timer: Rc::clone(&timer) }));
+    let timer = Rc::new(Socket::adopt(timerfd_create(
+        TimerfdClockId::Monotonic,
+        flags,
+    )?)?);
+    CLOCK.set(Some(Clock {
+        wheel: Wheel::new(),
+        start: Instant::now(),
+        timer: Rc::clone(&timer),
+    }));
     spawn_guarded("timer", turn(timer));
     Ok(())
 }
@@ -127,8 +137,17 @@ impl Clock {
     }
 
     fn arm(&self) {
-        let tick = Timespec { tv_sec: 0, tv_nsec: TIMER_TICK.subsec_nanos().into() };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: tick };
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: TIMER_TICK.subsec_nanos().into(),
+        };
+        let once = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: tick,
+        };
         if let Err(error) = timerfd_settime(&*self.timer, TimerfdTimerFlags::empty(), &once) {
             tracing::error!(%error, "the timer cannot be armed; timeouts of this core stand still");
         }
@@ -137,7 +156,10 @@ impl Clock {
 
 fn with_clock<T>(f: impl FnOnce(&mut Clock) -> T) -> Option<T> {
     // A sleep may outlive its core's clock, dropped with the tasks of a runtime that ends.
-    CLOCK.try_with(|clock| clock.borrow_mut().as_mut().map(f)).ok().flatten()
+    CLOCK
+        .try_with(|clock| clock.borrow_mut().as_mut().map(f))
+        .ok()
+        .flatten()
 }
 
 async fn turn(timer: Rc<Socket>) {

@@ -35,7 +35,12 @@ struct Entry {
 impl Wheel {
     pub(super) fn new() -> Self {
         let heads = vec![None; TIMER_SLOTS].into_boxed_slice();
-        Self { entries: Slab::new(), heads, now: 0, waiting: 0 }
+        Self {
+            entries: Slab::new(),
+            heads,
+            now: 0,
+            waiting: 0,
+        }
     }
 
     /// Adds an entry that fires when the wheel turns to tick `due`, the next one at the earliest.
@@ -60,8 +65,15 @@ impl Wheel {
 
     /// Whether the entry has fired; if not, `waker` is woken when it does.
     pub(super) fn has_fired(&mut self, Key(key): Key, waker: &Waker) -> bool {
-        let Some(entry) = self.entries.get_mut(key) else { return true };
-        if !entry.fired && !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return true;
+        };
+        if !entry.fired
+            && !entry
+                .waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(waker))
+        {
             entry.waker = Some(waker.clone());
         }
         entry.fired
@@ -91,7 +103,9 @@ impl Wheel {
     fn fire_slot(&mut self, slot: u64, tick: u64, woken: &mut Vec<Waker>) {
         let mut cursor = self.heads[slot_of(slot)];
         while let Some(key) = cursor {
-            let Some(entry) = self.entries.get_mut(key) else { return };
+            let Some(entry) = self.entries.get_mut(key) else {
+                return;
+            };
             cursor = entry.next;
             if entry.due > tick {
                 continue; // For a later round.
@@ -112,7 +126,9 @@ impl Wheel {
     }
 
     fn unlink(&mut self, key: usize) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
         if entry.fired {
             return;
         }
@@ -185,6 +201,9 @@ mod tests {
         assert!(wheel.is_idle() && keys.iter().all(|&key| fired(&mut wheel, key)));
         let next = wheel.set(1);
         wheel.turn(5001, &mut Vec::new());
-        assert!(fired(&mut wheel, next), "a deadline in the past fires at the next tick");
+        assert!(
+            fired(&mut wheel, next),
+            "a deadline in the past fires at the next tick"
+        );
     }
 }

@@ -44,7 +44,11 @@ struct Batch {
 impl Batch {
     /// Takes what the session has, within bounds.
     fn gather(link: &Link) -> Self {
-        let mut batch = Self { chunks: Vec::new(), first: 0, ended: false };
+        let mut batch = Self {
+            chunks: Vec::new(),
+            first: 0,
+            ended: false,
+        };
         let mut len = 0;
         while len < CLIENT_WRITE_BATCH && batch.chunks.len() < WRITE_SLICES {
             match link.session.receive() {
@@ -73,9 +77,13 @@ impl Batch {
         }
         let sent = {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let used =
-                slices.iter_mut().zip(self.rest()).map(|(s, b)| *s = IoSlice::new(b)).count();
-            link.client.try_send(slices.get(..used).unwrap_or_default())?
+            let used = slices
+                .iter_mut()
+                .zip(self.rest())
+                .map(|(s, b)| *s = IoSlice::new(b))
+                .count();
+            link.client
+                .try_send(slices.get(..used).unwrap_or_default())?
         };
         if sent > 0 {
             link.answered.set(true);

@@ -27,7 +27,9 @@ pub(super) async fn run(link: &Link, body_left: u64) -> Result<(), Broken> {
         Either::Second(Ok(())) => {}
     }
     if !link.answered.get() {
-        return Err(Broken::Session(titan_proto::mux::Reset::new(Reason::TargetReset)));
+        return Err(Broken::Session(titan_proto::mux::Reset::new(
+            Reason::TargetReset,
+        )));
     }
     link.session.finish();
     link.client.shutdown_write();

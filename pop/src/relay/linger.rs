@@ -20,7 +20,11 @@ pub(super) struct Linger {
 
 impl Linger {
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, last_move: Cell::new(None), started: Notify::default() }
+        Self {
+            limit,
+            last_move: Cell::new(None),
+            started: Notify::default(),
+        }
     }
 
     /// One direction has ended.

@@ -25,9 +25,20 @@ pub(super) async fn run(core: Rc<Core>, client: Socket, order: Order, session: S
     core.metrics.sessions_opened.inc();
     let _active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
     let linger = Linger::new(core.config.linger());
-    let link = Link { core, client, session, linger, answered: Cell::new(false) };
+    let link = Link {
+        core,
+        client,
+        session,
+        linger,
+        answered: Cell::new(false),
+    };
     tracing::debug!(user = %order.user, target = %order.target, "session");
-    let Order { answer, reply_mode, early, .. } = order;
+    let Order {
+        answer,
+        reply_mode,
+        early,
+        ..
+    } = order;
     match answer {
         Answer::HttpForward { body_left, .. } => {
             let outcome = forwarded(&link, early, body_left).await;
@@ -121,7 +132,9 @@ async fn fail(link: Link, answer: Answer, broken: Broken) {
     account(&link, &broken);
     match broken {
         Broken::Session(Reset { reason, text }) => {
-            let Link { client, session, .. } = link;
+            let Link {
+                client, session, ..
+            } = link;
             drop(session);
             refuse(client, answer, reason, text).await;
         }

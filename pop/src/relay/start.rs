@@ -26,7 +26,12 @@ pub fn start(core: &Rc<Core>, client: Socket, order: Order) {
 
 /// Goes on with a client that another shard sent here because of its tunnel.
 pub fn arrive(core: &Rc<Core>, moved: ClientMove) {
-    let ClientMove { fd, order, tunnel, attempts } = moved;
+    let ClientMove {
+        fd,
+        order,
+        tunnel,
+        attempts,
+    } = moved;
     let Ok(client) = Socket::adopt(fd) else {
         return core.metrics.client_closes.inc(ClientClose::Overloaded);
     };
@@ -62,8 +67,17 @@ fn depart(core: &Rc<Core>, client: Socket, order: Order, tunnel: TunnelKey, atte
     let Ok(fd) = client.into_fd() else {
         return core.metrics.client_closes.inc(ClientClose::Overloaded);
     };
-    let moved = Work::Client(ClientMove { fd, order, tunnel, attempts });
-    match core.mesh.send_work(tunnel.shard, moved).map_err(|refused| *refused) {
+    let moved = Work::Client(ClientMove {
+        fd,
+        order,
+        tunnel,
+        attempts,
+    });
+    match core
+        .mesh
+        .send_work(tunnel.shard, moved)
+        .map_err(|refused| *refused)
+    {
         Ok(()) => core.metrics.client_handovers.inc(),
         Err(Work::Client(ClientMove { fd, order, .. })) => come_back(core, fd, &order),
         Err(Work::Tunnel(_)) => {}
@@ -73,19 +87,31 @@ fn depart(core: &Rc<Core>, client: Socket, order: Order, tunnel: TunnelKey, atte
 /// The other shard is overloaded.
 fn come_back(core: &Rc<Core>, fd: OwnedFd, order: &Order) {
     match Socket::adopt(fd) {
-        Ok(client) => give_up(core, client, order, ClientClose::Overloaded, Reason::Overloaded),
+        Ok(client) => give_up(
+            core,
+            client,
+            order,
+            ClientClose::Overloaded,
+            Reason::Overloaded,
+        ),
         Err(_) => core.metrics.client_closes.inc(ClientClose::Overloaded),
     }
 }
 
 fn run(core: &Rc<Core>, client: Socket, order: Order, session: Session) {
-    spawn_guarded("session", session::run(Rc::clone(core), client, order, session));
+    spawn_guarded(
+        "session",
+        session::run(Rc::clone(core), client, order, session),
+    );
 }
 
 fn give_up(core: &Rc<Core>, client: Socket, order: &Order, close: ClientClose, reason: Reason) {
     core.metrics.client_closes.inc(close);
     core.metrics.sessions_failed.inc(reason);
-    spawn_guarded("refusal", refuse(client, order.answer, reason, String::new()));
+    spawn_guarded(
+        "refusal",
+        refuse(client, order.answer, reason, String::new()),
+    );
 }
 
 fn refused(error: OpenError) -> Reason {

@@ -44,7 +44,11 @@ pub(super) struct Up<'a> {
 impl<'a> Up<'a> {
     /// Will relay at most `left` bytes.
     pub(super) fn new(link: &'a Link, left: u64) -> Self {
-        Self { link, size: ReadSize::new(SESSION_READ_MIN, SESSION_READ_MAX), left }
+        Self {
+            link,
+            size: ReadSize::new(SESSION_READ_MIN, SESSION_READ_MAX),
+            left,
+        }
     }
 
     /// Relays until all is relayed or the client has ended its direction; gives what is left.
@@ -66,7 +70,12 @@ impl<'a> Up<'a> {
     fn burst(&mut self) -> Result<ControlFlow<()>, Broken> {
         for _ in 0..READ_BURST {
             let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-            let room = self.link.session.send_capacity().min(self.size.get()).min(left);
+            let room = self
+                .link
+                .session
+                .send_capacity()
+                .min(self.size.get())
+                .min(left);
             if room == 0 {
                 break;
             }

@@ -31,18 +31,31 @@ pub fn choose(core: &Core) -> Option<Route> {
     if key.shard != core.shard {
         return Some(Route::There(key));
     }
-    core.tunnels.borrow().get(key).map(|tunnel| Route::Here(Rc::clone(tunnel)))
+    core.tunnels
+        .borrow()
+        .get(key)
+        .map(|tunnel| Route::Here(Rc::clone(tunnel)))
 }
 
 fn best<'a>(directory: &'a Directory, rng: &mut impl Rng) -> Option<&'a Arc<TunnelEntry>> {
     let drawn: [_; CANDIDATES] = directory.all().sample(rng);
-    let winner = drawn.into_iter().flatten().min_by_key(|entry| score(entry, rng))?;
+    let winner = drawn
+        .into_iter()
+        .flatten()
+        .min_by_key(|entry| score(entry, rng))?;
     if winner.key.shard == directory.shard() {
         return Some(winner);
     }
     let drawn: [_; LOCAL_CANDIDATES] = directory.local().sample(rng);
-    let local = drawn.into_iter().flatten().filter(|entry| as_good(entry, winner));
-    Some(local.min_by_key(|entry| round_trip(entry)).unwrap_or(winner))
+    let local = drawn
+        .into_iter()
+        .flatten()
+        .filter(|entry| as_good(entry, winner));
+    Some(
+        local
+            .min_by_key(|entry| round_trip(entry))
+            .unwrap_or(winner),
+    )
 }
 
 /// Saturation first, then the round trip in microseconds with up to 20 % of noise.
@@ -78,7 +91,11 @@ mod tests {
     fn directory(tunnels: &[(ShardId, u64, bool)]) -> Directory {
         let mut directory = Directory::new(HERE);
         for (serial, &(shard, rtt_ms, saturated)) in (0..).zip(tunnels) {
-            let entry = TunnelEntry::for_tests(TunnelKey { shard, slot: serial, serial });
+            let entry = TunnelEntry::for_tests(TunnelKey {
+                shard,
+                slot: serial,
+                serial,
+            });
             entry.update(Some(Duration::from_millis(rtt_ms)), 0, saturated);
             directory.insert(Arc::new(entry));
         }
@@ -126,6 +143,9 @@ mod tests {
         tunnels.push((HERE, 52, false));
         assert_eq!(chosen(&directory(&tunnels)), HashMap::from([(50, 1000)]));
         tunnels[50] = (HERE, 100, false);
-        assert!(!chosen(&directory(&tunnels)).contains_key(&50), "it is twice as far");
+        assert!(
+            !chosen(&directory(&tunnels)).contains_key(&50),
+            "it is twice as far"
+        );
     }
 }

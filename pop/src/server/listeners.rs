@@ -44,7 +44,13 @@ impl Listeners {
             .zip(tunnel)
             .map(|(proxy, tunnel)| ShardListeners { proxy, tunnel })
             .collect();
-        Ok(Self { proxy_addr, tunnel_addr, admin_addr, shards, admin })
+        Ok(Self {
+            proxy_addr,
+            tunnel_addr,
+            admin_addr,
+            shards,
+            admin,
+        })
     }
 }
 
@@ -75,5 +81,9 @@ fn admin(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 }
 
 fn failed(role: &'static str, address: SocketAddr) -> impl Fn(io::Error) -> StartError {
-    move |source| StartError::Listen { role, address, source }
+    move |source| StartError::Listen {
+        role,
+        address,
+        source,
+    }
 }

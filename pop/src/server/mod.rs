@@ -69,7 +69,12 @@ impl Pop {
             mesh,
             threads: Vec::new(),
         };
-        let seed = ShardSeed { driver, config, metrics, login_key };
+        let seed = ShardSeed {
+            driver,
+            config,
+            metrics,
+            login_key,
+        };
         pop.start_shards(&seed, mailboxes, listeners.shards)?;
         pop.start_control(control, listeners.admin)?;
         tracing::info!(
@@ -126,7 +131,8 @@ impl Pop {
         listeners: Vec<listeners::ShardListeners>,
     ) -> Result<(), StartError> {
         let (ready, came_up) = mpsc::channel();
-        for (id, (mailbox, listeners)) in (0..).map(ShardId).zip(mailboxes.into_iter().zip(listeners))
+        for (id, (mailbox, listeners)) in
+            (0..).map(ShardId).zip(mailboxes.into_iter().zip(listeners))
         {
             let setup = shard::Setup {
                 id,
@@ -146,7 +152,10 @@ impl Pop {
         let results: io::Result<()> = came_up.iter().take(self.threads.len()).collect();
         results.map_err(|source| {
             self.drain_shards();
-            StartError::System { what: "a shard", source }
+            StartError::System {
+                what: "a shard",
+                source,
+            }
         })
     }
 
@@ -175,7 +184,10 @@ impl Pop {
         name: String,
         run: impl FnOnce() + Send + 'static,
     ) -> Result<(), StartError> {
-        let thread = thread::Builder::new().name(name).spawn(run).map_err(system("a thread"))?;
+        let thread = thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .map_err(system("a thread"))?;
         self.threads.push(thread);
         Ok(())
     }

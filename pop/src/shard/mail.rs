@@ -21,7 +21,12 @@ pub(super) struct Mail {
 
 impl Mail {
     pub(super) fn new(core: Rc<Core>, ingress: Rc<Ingress>) -> Self {
-        Self { core, ingress, drain: Cell::new(None), drain_ordered: Notify::default() }
+        Self {
+            core,
+            ingress,
+            drain: Cell::new(None),
+            drain_ordered: Notify::default(),
+        }
     }
 
     /// Acts on messages for as long as the core lives.
@@ -52,7 +57,10 @@ impl Mail {
             Message::Work(Work::Tunnel(tunnel)) => {
                 if tunnel::serve(&self.core, tunnel).is_err() {
                     self.core.mesh.release_tunnel(self.core.shard);
-                    self.core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
+                    self.core
+                        .metrics
+                        .tunnel_refusals
+                        .inc(TunnelRefusal::Overloaded);
                 }
             }
         }

@@ -85,12 +85,21 @@ impl Shard {
         let clients = move |accepted| {
             spawn_guarded("client", Rc::clone(&ingress).serve(accepted));
         };
-        spawn_guarded("proxy listener", accept(proxy, Rc::clone(&stop), 0, clients));
+        spawn_guarded(
+            "proxy listener",
+            accept(proxy, Rc::clone(&stop), 0, clients),
+        );
         let owner = Rc::clone(&core);
         let tunnels = move |accepted| {
-            spawn_guarded("tunnel upgrade", tunnel::accept(Rc::clone(&owner), accepted));
+            spawn_guarded(
+                "tunnel upgrade",
+                tunnel::accept(Rc::clone(&owner), accepted),
+            );
         };
-        spawn_guarded("tunnel listener", accept(edges, Rc::clone(&stop), 1, tunnels));
+        spawn_guarded(
+            "tunnel listener",
+            accept(edges, Rc::clone(&stop), 1, tunnels),
+        );
         Ok(Self { core, mail, stop })
     }
 

@@ -29,7 +29,16 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
             let Ok(fd) = socket.into_fd() else {
                 return core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
             };
-            place(&core, TunnelMove { fd, early, node: claims.sub, region: claims.region, peer });
+            place(
+                &core,
+                TunnelMove {
+                    fd,
+                    early,
+                    node: claims.sub,
+                    region: claims.region,
+                    peer,
+                },
+            );
         }
         Err(Refused { why, answer }) => {
             core.metrics.tunnel_refusals.inc(why);
@@ -53,7 +62,10 @@ impl Refused {
     }
 
     fn with(why: TunnelRefusal, status: u16, text: &str) -> Self {
-        Self { why, answer: Some(upgrade::reject_response(status, text)) }
+        Self {
+            why,
+            answer: Some(upgrade::reject_response(status, text)),
+        }
     }
 }
 
@@ -64,12 +76,20 @@ async fn upgrade(core: &Core, socket: &Socket) -> Result<(TunnelClaims, BytesMut
         match upgrade::parse_request(&mut input) {
             Ok(Some(request)) => break request,
             Ok(None) if input.len() >= TUNNEL_UPGRADE_BYTES => {
-                return Err(Refused::with(TunnelRefusal::BadRequest, 431, "request too long"));
+                return Err(Refused::with(
+                    TunnelRefusal::BadRequest,
+                    431,
+                    "request too long",
+                ));
             }
             Ok(None) => read_more(socket, &mut input).await?,
             Err(error) => {
                 let text = error.to_string();
-                return Err(Refused::with(TunnelRefusal::BadRequest, error.status(), &text));
+                return Err(Refused::with(
+                    TunnelRefusal::BadRequest,
+                    error.status(),
+                    &text,
+                ));
             }
         }
     };
@@ -94,17 +114,29 @@ async fn read_more(socket: &Socket, input: &mut BytesMut) -> Result<(), Refused>
 
 fn check(core: &Core, request: &UpgradeRequest) -> Result<TunnelClaims, Refused> {
     if core.is_draining() {
-        return Err(Refused::with(TunnelRefusal::Draining, 503, "this PoP is being drained"));
+        return Err(Refused::with(
+            TunnelRefusal::Draining,
+            503,
+            "this PoP is being drained",
+        ));
     }
     let path = request.path.split('?').next().unwrap_or_default();
     if path != TUNNEL_PATH {
         return Err(Refused::with(TunnelRefusal::NotFound, 404, "no such path"));
     }
     if !request.offers(SUBPROTOCOL) {
-        return Err(Refused::with(TunnelRefusal::Protocol, 400, "titan.v1 is not offered"));
+        return Err(Refused::with(
+            TunnelRefusal::Protocol,
+            400,
+            "titan.v1 is not offered",
+        ));
     }
     let Some(authority) = core.authority.borrow().clone() else {
-        return Err(Refused::with(TunnelRefusal::NoKey, 503, "not ready, try again"));
+        return Err(Refused::with(
+            TunnelRefusal::NoKey,
+            503,
+            "not ready, try again",
+        ));
     };
     let token = request.bearer.as_deref();
     let token = token.ok_or_else(|| Refused::with(TunnelRefusal::Token, 401, "no token"))?;

@@ -31,7 +31,12 @@ use crate::{
 /// When epoll has no room for the socket; the tunnel is gone then.
 pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
     let socket = Socket::adopt(arrived.fd)?;
-    let conn = Connection::new(Side::Pop, Settings::default(), rand::random(), Instant::now());
+    let conn = Connection::new(
+        Side::Pop,
+        Settings::default(),
+        rand::random(),
+        Instant::now(),
+    );
     let tunnel = core.tunnels.borrow_mut().insert(|key| {
         let entry = TunnelEntry::new(key, arrived.node, arrived.region, arrived.peer);
         Rc::new(Tunnel {
@@ -46,7 +51,10 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
             retired: Cell::new(false),
         })
     });
-    spawn_guarded("tunnel reader", reader::run(Rc::clone(&tunnel), arrived.early));
+    spawn_guarded(
+        "tunnel reader",
+        reader::run(Rc::clone(&tunnel), arrived.early),
+    );
     spawn_guarded("tunnel writer", writer::run(tunnel));
     Ok(())
 }
@@ -127,7 +135,8 @@ impl Tunnel {
             self.dispatch(event);
         }
         let conn = self.conn.borrow();
-        self.entry.update(conn.rtt(), conn.session_count(), conn.is_saturated());
+        self.entry
+            .update(conn.rtt(), conn.session_count(), conn.is_saturated());
         if conn.wants_transmit() || conn.is_over() {
             self.outgoing.notify();
         }
@@ -168,9 +177,11 @@ impl Tunnel {
             return self.go_away();
         }
         core.metrics.tunnels_opened.inc();
-        self.listed.replace(Some(Held::new(&core.metrics, |m| &m.tunnels_active)));
+        self.listed
+            .replace(Some(Held::new(&core.metrics, |m| &m.tunnels_active)));
         core.directory.borrow_mut().insert(Arc::clone(&self.entry));
-        core.mesh.broadcast(&News::TunnelUp(Arc::clone(&self.entry)), Some(core.shard));
+        core.mesh
+            .broadcast(&News::TunnelUp(Arc::clone(&self.entry)), Some(core.shard));
         core.mesh.report(Report::TunnelUp(Arc::clone(&self.entry)));
         tracing::info!(tunnel = %self.key(), node = %self.entry.node, "tunnel up");
     }
@@ -182,7 +193,8 @@ impl Tunnel {
         }
         let core = &self.core;
         core.directory.borrow_mut().remove(self.key());
-        core.mesh.broadcast(&News::TunnelDown(self.key()), Some(core.shard));
+        core.mesh
+            .broadcast(&News::TunnelDown(self.key()), Some(core.shard));
         core.mesh.report(Report::TunnelDown(self.key()));
         tracing::info!(tunnel = %self.key(), node = %self.entry.node, "tunnel takes no more sessions");
     }
@@ -195,7 +207,9 @@ impl Tunnel {
             CloseCause::Violation(violation) => {
                 tracing::warn!(%tunnel, %node, %violation, "[DIAG] tunnel closed for a violation");
             }
-            CloseCause::HeartbeatTimeout | CloseCause::HelloTimeout | CloseCause::TransportEnded => {
+            CloseCause::HeartbeatTimeout
+            | CloseCause::HelloTimeout
+            | CloseCause::TransportEnded => {
                 tracing::info!(%tunnel, %node, ?cause, "[NODE_不稳定] tunnel lost");
             }
             CloseCause::Peer { .. } | CloseCause::Local => {

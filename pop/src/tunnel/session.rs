@@ -26,7 +26,12 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(tunnel: Rc<Tunnel>, id: SessionId, signals: Rc<Signals>) -> Self {
-        Self { tunnel, id, signals, released: Cell::new(false) }
+        Self {
+            tunnel,
+            id,
+            signals,
+            released: Cell::new(false),
+        }
     }
 
     /// Waits until the edge has connected to the target; gives the edge's address towards it.

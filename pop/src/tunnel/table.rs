@@ -18,7 +18,11 @@ pub struct Table {
 impl Table {
     /// No tunnels.
     pub fn new(shard: ShardId) -> Self {
-        Self { shard, serial: 0, tunnels: Slab::new() }
+        Self {
+            shard,
+            serial: 0,
+            tunnels: Slab::new(),
+        }
     }
 
     /// Adds the tunnel that `make` makes for the key it is to have.
@@ -26,7 +30,11 @@ impl Table {
         self.serial = self.serial.wrapping_add(1);
         let vacant = self.tunnels.vacant_entry();
         let slot = u32::try_from(vacant.key()).unwrap_or(u32::MAX);
-        let tunnel = make(TunnelKey { shard: self.shard, slot, serial: self.serial });
+        let tunnel = make(TunnelKey {
+            shard: self.shard,
+            slot,
+            serial: self.serial,
+        });
         vacant.insert(Rc::clone(&tunnel));
         tunnel
     }

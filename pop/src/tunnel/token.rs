@@ -57,7 +57,9 @@ impl Authority {
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").field("pop", &self.pop).finish_non_exhaustive()
+        f.debug_struct("Authority")
+            .field("pop", &self.pop)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,12 +84,18 @@ mod tests {
 
         fn authority(&self) -> Authority {
             let key = self.0.verifying_key().to_bytes();
-            Authority::new(&TokenAuthority { pop: "pop1".parse().expect("an id"), key })
+            Authority::new(&TokenAuthority {
+                pop: "pop1".parse().expect("an id"),
+                key,
+            })
         }
     }
 
     fn claims() -> TunnelClaims {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs();
         TunnelClaims {
             iss: TOKEN_ISSUER.into(),
             sub: NodeId::from_public_key(&[1; 32]),
@@ -104,12 +112,24 @@ mod tests {
         let authority = manager.authority();
         assert_eq!(authority.verify(&manager.sign(&claims())), Ok(claims()));
 
-        let other_pop = TunnelClaims { aud: "pop2".parse().expect("an id"), ..claims() };
-        assert_eq!(authority.verify(&manager.sign(&other_pop)), Err(TokenError::OtherPop));
+        let other_pop = TunnelClaims {
+            aud: "pop2".parse().expect("an id"),
+            ..claims()
+        };
+        assert_eq!(
+            authority.verify(&manager.sign(&other_pop)),
+            Err(TokenError::OtherPop)
+        );
 
         let forger = Manager(SigningKey::from_bytes(&[4; 32]));
-        let expired = TunnelClaims { exp: claims().iat - TOKEN_LEEWAY_S - 1, ..claims() };
-        let issuer = TunnelClaims { iss: "somebody".into(), ..claims() };
+        let expired = TunnelClaims {
+            exp: claims().iat - TOKEN_LEEWAY_S - 1,
+            ..claims()
+        };
+        let issuer = TunnelClaims {
+            iss: "somebody".into(),
+            ..claims()
+        };
         for token in [
             forger.sign(&claims()),
             manager.sign(&expired),
@@ -117,7 +137,10 @@ mod tests {
             String::new(),
             "a.b.c".into(),
         ] {
-            assert!(matches!(authority.verify(&token), Err(TokenError::Invalid(_))), "{token}");
+            assert!(
+                matches!(authority.verify(&token), Err(TokenError::Invalid(_))),
+                "{token}"
+            );
         }
     }
 }

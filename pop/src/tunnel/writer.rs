@@ -50,7 +50,12 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(tunnel: &'a Tunnel) -> Self {
-        Self { tunnel, batch: VecDeque::new(), limit: TRANSMIT_BATCH_MAX, clock: None }
+        Self {
+            tunnel,
+            batch: VecDeque::new(),
+            limit: TRANSMIT_BATCH_MAX,
+            clock: None,
+        }
     }
 
     /// Writes until there is nothing left to write.
@@ -70,7 +75,8 @@ impl<'a> Writer<'a> {
     fn fill(&mut self) -> bool {
         if self.batch.is_empty() {
             let mut frames = Vec::new();
-            self.tunnel.with(|conn| conn.poll_transmit(self.limit, &mut frames));
+            self.tunnel
+                .with(|conn| conn.poll_transmit(self.limit, &mut frames));
             self.batch = frames.into();
         }
         !self.batch.is_empty()
@@ -80,8 +86,14 @@ impl<'a> Writer<'a> {
     fn write(&mut self) -> io::Result<bool> {
         let sent = {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let used = slices.iter_mut().zip(&self.batch).map(|(s, b)| *s = IoSlice::new(b)).count();
-            self.tunnel.socket.try_send(slices.get(..used).unwrap_or_default())?
+            let used = slices
+                .iter_mut()
+                .zip(&self.batch)
+                .map(|(s, b)| *s = IoSlice::new(b))
+                .count();
+            self.tunnel
+                .socket
+                .try_send(slices.get(..used).unwrap_or_default())?
         };
         self.advance(sent);
         Ok(self.batch.is_empty())

@@ -142,7 +142,10 @@ impl User {
         }
         let refresh = age >= RECORD_FRESH && !self.refreshing;
         self.refreshing |= refresh;
-        Lookup::Known { record: Arc::clone(&self.record), refresh }
+        Lookup::Known {
+            record: Arc::clone(&self.record),
+            refresh,
+        }
     }
 
     fn update(&mut self, record: &Arc<UserRecord>, now: Instant) {
@@ -178,7 +181,11 @@ fn evict_one_if_full<K: Clone + Eq + std::hash::Hash, V>(
     age: impl Fn(&V) -> Instant,
 ) {
     if table.len() >= limit
-        && let Some(key) = table.iter().take(8).min_by_key(|(_, v)| age(v)).map(|(k, _)| k.clone())
+        && let Some(key) = table
+            .iter()
+            .take(8)
+            .min_by_key(|(_, v)| age(v))
+            .map(|(k, _)| k.clone())
     {
         table.remove(&key);
     }
@@ -209,7 +216,12 @@ mod tests {
         fn new() -> Self {
             let name: UserName = "alice".parse().expect("a name");
             let digest = LoginKey::random().digest(&name, "secret");
-            Self { cache: Cache::default(), name, digest, start: Instant::now() }
+            Self {
+                cache: Cache::default(),
+                name,
+                digest,
+                start: Instant::now(),
+            }
         }
 
         fn look_up(&mut self, after_s: u64) -> Lookup {
@@ -218,7 +230,8 @@ mod tests {
         }
 
         fn learn(&mut self, answer: &LoginAnswer) {
-            self.cache.learn(&self.name, self.digest, answer, self.start);
+            self.cache
+                .learn(&self.name, self.digest, answer, self.start);
         }
     }
 
@@ -227,11 +240,23 @@ mod tests {
         let mut bench = Bench::new();
         assert!(matches!(bench.look_up(0), Lookup::Ask(None)));
         bench.learn(&LoginAnswer::Verified(record(1, true)));
-        assert!(matches!(bench.look_up(9), Lookup::Known { refresh: false, .. }));
-        assert!(matches!(bench.look_up(10), Lookup::Known { refresh: true, .. }));
-        assert!(matches!(bench.look_up(11), Lookup::Known { refresh: false, .. }), "asked once");
+        assert!(matches!(
+            bench.look_up(9),
+            Lookup::Known { refresh: false, .. }
+        ));
+        assert!(matches!(
+            bench.look_up(10),
+            Lookup::Known { refresh: true, .. }
+        ));
+        assert!(
+            matches!(bench.look_up(11), Lookup::Known { refresh: false, .. }),
+            "asked once"
+        );
         bench.cache.refresh_failed(&bench.name);
-        assert!(matches!(bench.look_up(12), Lookup::Known { refresh: true, .. }));
+        assert!(matches!(
+            bench.look_up(12),
+            Lookup::Known { refresh: true, .. }
+        ));
         assert!(matches!(bench.look_up(60), Lookup::Ask(Some(_))));
     }
 
@@ -240,7 +265,10 @@ mod tests {
         let mut bench = Bench::new();
         bench.learn(&LoginAnswer::Verified(record(2, true)));
         bench.cache.refresh(&record(1, false), bench.start);
-        assert!(matches!(bench.look_up(1), Lookup::Known { .. }), "an older record is no news");
+        assert!(
+            matches!(bench.look_up(1), Lookup::Known { .. }),
+            "an older record is no news"
+        );
         bench.cache.refresh(&record(3, false), bench.start);
         assert!(matches!(bench.look_up(1), Lookup::Ask(None)));
         bench.learn(&LoginAnswer::Verified(record(3, false)));
@@ -256,7 +284,10 @@ mod tests {
         assert!(matches!(bench.look_up(1), Lookup::Refused));
         assert!(matches!(bench.look_up(2), Lookup::Ask(None)));
         let other = LoginKey::random().digest(&bench.name, "right");
-        assert!(matches!(bench.cache.look_up(&bench.name, &other, bench.start), Lookup::Ask(None)));
+        assert!(matches!(
+            bench.cache.look_up(&bench.name, &other, bench.start),
+            Lookup::Ask(None)
+        ));
     }
 
     #[test]
@@ -265,7 +296,12 @@ mod tests {
         let key = LoginKey::random();
         for attempt in 0..CACHED_REFUSALS + 100 {
             let digest = key.digest(&bench.name, &attempt.to_string());
-            bench.cache.learn(&bench.name, digest, &LoginAnswer::WrongPassword, bench.start);
+            bench.cache.learn(
+                &bench.name,
+                digest,
+                &LoginAnswer::WrongPassword,
+                bench.start,
+            );
         }
         assert!(bench.cache.refusals.len() <= CACHED_REFUSALS);
     }

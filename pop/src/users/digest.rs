@@ -55,7 +55,7 @@ mod tests {
         let name = |text: &str| text.parse::<UserName>().expect("a name");
         let (key, other) = (LoginKey::random(), LoginKey::random());
         let digest = key.digest(&name("alice"), "secret");
-        assert_eq!(digest, key.clone().digest(&name("alice"), "secret"));
+        assert_eq!(digest, key.digest(&name("alice"), "secret"));
         assert_ne!(digest, other.digest(&name("alice"), "secret"));
         assert_ne!(digest, key.digest(&name("alic"), "esecret"));
         assert_ne!(digest, key.digest(&name("alice"), "Secret"));

@@ -1,0 +1,287 @@
+//! An edge on the real protocol whose targets are scripts, chosen by the target's name.
+//!
+//! | target | what it does |
+//! | --- | --- |
+//! | `echo.test` | connects, sends back what it gets, ends when the client does |
+//! | `refused.test` | refuses the connection |
+//! | `silent.test` | never answers |
+//! | `cut.test` | connects and resets the session at the first byte |
+//! | `greeter.test` | connects, says hello, ends its direction, swallows what comes |
+//! | `mute.test` | connects and ends its direction without a byte |
+//! | `http.test` | connects and answers a request with all it got of it, then ends |
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    net::SocketAddr,
+    time::Instant,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use titan_proto::{
+    mux::{Connection, Event, Payload, Received, SUBPROTOCOL, SessionId, Settings, Side},
+    reason::Reason,
+    ws::upgrade,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{mpsc, watch},
+};
+
+use super::within;
+
+/// A running edge.
+pub struct Edge {
+    commands: mpsc::UnboundedSender<Command>,
+    news: watch::Receiver<News>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct News {
+    pub opened: usize,
+    pub going_away: bool,
+    pub closed: bool,
+}
+
+enum Command {
+    /// Cut the TCP connection.
+    Die,
+}
+
+impl Edge {
+    /// Dials a PoP; the error is the HTTP status of a refusal.
+    pub async fn connect(pop: SocketAddr, token: &str) -> Result<Self, u16> {
+        let mut stream = within("dial", TcpStream::connect(pop))
+            .await
+            .expect("connects");
+        let key = [7; 16];
+        let request = upgrade::request("pop", "/tunnel", key, Some(SUBPROTOCOL), Some(token));
+        stream.write_all(&request).await.expect("sends");
+        let mut input = BytesMut::new();
+        loop {
+            match upgrade::parse_response(&mut input, key, Some(SUBPROTOCOL)) {
+                Ok(Some(())) => break,
+                Ok(None) => {
+                    let read = within("upgrade", stream.read_buf(&mut input)).await;
+                    assert!(read.expect("reads") > 0, "the PoP closed without an answer");
+                }
+                Err(error) => return Err(error.status()),
+            }
+        }
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (tell, news) = watch::channel(News::default());
+        let now = Instant::now();
+        let conn = Connection::new(Side::Edge, Settings::default(), [5; 32], now);
+        let (targets, news_out) = (HashMap::new(), News::default());
+        let driver = Driver {
+            conn,
+            stream,
+            input,
+            targets,
+            tell,
+            news: news_out,
+        };
+        tokio::spawn(driver.run(orders));
+        Ok(Self { commands, news })
+    }
+
+    /// Cuts the connection without a word.
+    pub fn die(&self) {
+        let _ = self.commands.send(Command::Die);
+    }
+
+    /// Waits until the edge has seen something.
+    pub async fn saw(&mut self, what: impl FnMut(&News) -> bool) {
+        within("news of the edge", self.news.wait_for(what))
+            .await
+            .expect("the edge lives");
+    }
+
+    /// Sessions it was asked for.
+    pub fn opened(&self) -> usize {
+        self.news.borrow().opened
+    }
+}
+
+struct Driver {
+    conn: Connection,
+    stream: TcpStream,
+    input: BytesMut,
+    targets: HashMap<SessionId, Target>,
+    tell: watch::Sender<News>,
+    news: News,
+}
+
+struct Target {
+    name: String,
+    outgoing: VecDeque<Bytes>,
+    seen: Vec<u8>,
+    finish: bool,
+}
+
+impl Driver {
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Command>) {
+        let _ended = self.drive(&mut orders).await;
+        self.news.closed = true;
+        self.tell.send_replace(self.news);
+    }
+
+    async fn drive(&mut self, orders: &mut mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
+        self.take_in();
+        loop {
+            self.transmit().await?;
+            if self.conn.is_over() {
+                return self.stream.shutdown().await;
+            }
+            let timeout = self.conn.poll_timeout().unwrap_or_else(Instant::now);
+            tokio::select! {
+                read = self.stream.read_buf(&mut self.input) => {
+                    if read? == 0 {
+                        self.conn.handle_eof();
+                    }
+                    self.take_in();
+                }
+                () = tokio::time::sleep_until(timeout.into()) => {
+                    self.conn.handle_timeout(Instant::now());
+                }
+                Some(Command::Die) = orders.recv() => return Ok(()),
+            }
+        }
+    }
+
+    fn take_in(&mut self) {
+        self.conn
+            .handle_input(&mut self.input, Instant::now())
+            .expect("the PoP is sound");
+        self.settle();
+    }
+
+    async fn transmit(&mut self) -> io::Result<()> {
+        let mut frames = Vec::new();
+        while self.conn.poll_transmit(64 * 1024, &mut frames) > 0 {
+            for frame in frames.drain(..) {
+                self.stream.write_all(&frame).await?;
+            }
+            self.settle();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) {
+        while let Some(event) = self.conn.poll_event() {
+            match event {
+                Event::Open { id, request } => self.open(id, request.target.host.to_string()),
+                Event::Readable(id) => self.read(id),
+                Event::Writable(id) => self.flush(id),
+                Event::Reset { id, .. } | Event::Finished(id) => {
+                    self.targets.remove(&id);
+                }
+                Event::GoingAway => self.news.going_away = true,
+                Event::Ready | Event::Closed(_) | Event::Opened { .. } => {}
+            }
+        }
+        self.tell.send_replace(self.news);
+    }
+
+    fn open(&mut self, id: SessionId, name: String) {
+        self.news.opened += 1;
+        match name.as_str() {
+            "refused.test" => self
+                .conn
+                .reset(id, Reason::ConnectionRefused, "nobody listens"),
+            "silent.test" => {}
+            _ => {
+                self.conn
+                    .accept(id, SocketAddr::from(([192, 0, 2, 1], 4242)));
+                let outgoing = match name.as_str() {
+                    "greeter.test" => VecDeque::from([Bytes::from_static(b"hello")]),
+                    _ => VecDeque::new(),
+                };
+                let finish = matches!(name.as_str(), "greeter.test" | "mute.test");
+                self.targets.insert(
+                    id,
+                    Target {
+                        name,
+                        outgoing,
+                        seen: Vec::new(),
+                        finish,
+                    },
+                );
+                self.flush(id);
+                self.read(id);
+            }
+        }
+    }
+
+    fn read(&mut self, id: SessionId) {
+        while let Some(received) = self.conn.receive(id) {
+            let Some(target) = self.targets.get_mut(&id) else {
+                return;
+            };
+            match (target.name.as_str(), received) {
+                ("cut.test", Received::Data(_)) => {
+                    self.conn.reset(id, Reason::TargetReset, "");
+                    self.targets.remove(&id);
+                    return;
+                }
+                ("echo.test", Received::Data(bytes)) => target.outgoing.push_back(bytes),
+                ("http.test", Received::Data(bytes)) => {
+                    self.conn.consumed(id, bytes.len());
+                    answer_request(target, &bytes);
+                }
+                (_, Received::Data(bytes)) => self.conn.consumed(id, bytes.len()),
+                (_, Received::End) => target.finish = true,
+            }
+            self.flush(id);
+        }
+    }
+
+    fn flush(&mut self, id: SessionId) {
+        let Some(target) = self.targets.get_mut(&id) else {
+            return;
+        };
+        while let Some(front) = target.outgoing.front_mut() {
+            let n = self.conn.send_capacity(id).min(front.len());
+            if n == 0 && !front.is_empty() {
+                return;
+            }
+            let piece = front.split_to(n);
+            if !front.has_remaining() {
+                target.outgoing.pop_front();
+            }
+            self.conn
+                .send(id, Payload::copy_from(&piece))
+                .expect("there is room");
+            if target.name == "echo.test" {
+                self.conn.consumed(id, n);
+            }
+        }
+        if target.finish {
+            self.conn.finish(id);
+        }
+    }
+}
+
+/// Answers once the head and as much content as it announces are there.
+fn answer_request(target: &mut Target, bytes: &[u8]) {
+    target.seen.extend_from_slice(bytes);
+    let text = String::from_utf8_lossy(&target.seen).into_owned();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return;
+    };
+    let length = head
+        .lines()
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0);
+    if body.len() >= length && !target.finish {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());
+        target.outgoing.push_back(Bytes::from(head + &text));
+        target.finish = true;
+    }
+}

@@ -1,0 +1,173 @@
+//! A manager of the size of a test: one PoP, one user, and a switch to make it fail.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    routing::{get, post},
+};
+use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use titan_proto::control::{
+    NodeId, PopHeartbeat, PopHeartbeatReply, TOKEN_ISSUER, TunnelClaims, UserRecord,
+};
+
+pub const CREDENTIAL: &str = "the pop's credential";
+
+/// The manager's handle for a test.
+pub struct Manager {
+    address: SocketAddr,
+    pub state: Arc<Mutex<Records>>,
+    key: SigningKey,
+}
+
+/// What it holds and what it has heard.
+#[derive(Default)]
+pub struct Records {
+    pub users: HashMap<String, UserRecord>,
+    pub heartbeats: Vec<PopHeartbeat>,
+    pub lookups: usize,
+    /// Answer everything with 500.
+    pub away: bool,
+    /// Ask for the whole list once.
+    pub resync: bool,
+    token_key: String,
+}
+
+impl Manager {
+    pub async fn start() -> Self {
+        let key = SigningKey::from_bytes(&[9; 32]);
+        let token_key = hex::encode(key.verifying_key().to_bytes());
+        let state = Arc::new(Mutex::new(Records {
+            token_key,
+            ..Records::default()
+        }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("binds");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new()
+            .route("/api/v1/pop/heartbeat", post(heartbeat))
+            .route("/api/v1/pop/users/{name}", get(user))
+            .with_state(Arc::clone(&state));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let manager = Self {
+            address,
+            state,
+            key,
+        };
+        manager.set_user(super::USER, super::PASSWORD, |_| {});
+        manager
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Makes or changes a user; every change is a new version.
+    pub fn set_user(&self, name: &str, password: &str, adjust: impl FnOnce(&mut UserRecord)) {
+        let mut records = self.state.lock().expect("not poisoned");
+        let version = records.users.get(name).map_or(1, |user| user.version + 1);
+        let mut record = UserRecord {
+            name: name.parse().expect("a name"),
+            version,
+            password_hash: cheap_hash(password),
+            enabled: true,
+            reply_mode: None,
+        };
+        adjust(&mut record);
+        records.users.insert(name.to_owned(), record);
+    }
+
+    pub fn set_away(&self, away: bool) {
+        self.state.lock().expect("not poisoned").away = away;
+    }
+
+    /// A token for node number `node`.
+    pub fn token(&self, node: u64) -> String {
+        self.token_with(node, |_| {})
+    }
+
+    pub fn token_with(&self, node: u64, adjust: impl FnOnce(&mut TunnelClaims)) -> String {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs();
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&node.to_be_bytes());
+        let mut claims = TunnelClaims {
+            iss: TOKEN_ISSUER.into(),
+            sub: NodeId::from_public_key(&seed),
+            aud: "pop1".parse().expect("an id"),
+            iat: now,
+            exp: now + 60,
+            region: None,
+        };
+        adjust(&mut claims);
+        let der = self.key.to_pkcs8_der().expect("a key");
+        let header = Header::new(jsonwebtoken::Algorithm::EdDSA);
+        encode(&header, &claims, &EncodingKey::from_ed_der(der.as_bytes())).expect("a token")
+    }
+}
+
+async fn heartbeat(
+    State(state): State<Arc<Mutex<Records>>>,
+    headers: HeaderMap,
+    Json(heartbeat): Json<PopHeartbeat>,
+) -> Result<Json<PopHeartbeatReply>, StatusCode> {
+    let mut records = state.lock().expect("not poisoned");
+    check(&records, &headers)?;
+    records.heartbeats.push(heartbeat);
+    let resync = std::mem::take(&mut records.resync);
+    let pop = "pop1".parse().expect("an id");
+    Ok(Json(PopHeartbeatReply {
+        pop,
+        token_key: records.token_key.clone(),
+        resync,
+    }))
+}
+
+async fn user(
+    State(state): State<Arc<Mutex<Records>>>,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Result<Json<UserRecord>, StatusCode> {
+    let mut records = state.lock().expect("not poisoned");
+    check(&records, &headers)?;
+    records.lookups += 1;
+    records
+        .users
+        .get(&name)
+        .cloned()
+        .map(Json)
+        .ok_or(StatusCode::NOT_FOUND)
+}
+
+fn check(records: &Records, headers: &HeaderMap) -> Result<(), StatusCode> {
+    if records.away {
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    let expected = format!("Bearer {CREDENTIAL}");
+    match headers.get("authorization") {
+        Some(value) if value.as_bytes() == expected.as_bytes() => Ok(()),
+        _ => Err(StatusCode::UNAUTHORIZED),
+    }
+}
+
+/// The smallest argon2id there is: tests want its format, not its strength.
+fn cheap_hash(password: &str) -> String {
+    let params = Params::new(8, 1, 1, None).expect("valid");
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2
+        .hash_password(password.as_bytes())
+        .expect("hashes")
+        .to_string()
+}
