@@ -13,10 +13,12 @@ use tokio::{runtime::Builder, task::LocalSet};
 
 use crate::{
     delay::{self, Link},
+    hold::{self, Unit},
     load::{self, Plan, Route, Work},
     report::{Report, table},
     sample::Roles,
     scenario::{Bench, Lengths, Scenario, seconds},
+    stall, storm,
     subject::{Io, Peer, Subject, Titan},
     target::{self, Endpoints},
     via::{Login, Via},
@@ -36,10 +38,20 @@ enum Command {
     Target(TargetArgs),
     /// Load a way to the target and measure what it costs given processes
     Load(LoadArgs),
+    /// Hold sessions or tunnels open and measure what each costs given processes
+    Idle(IdleArgs),
+    /// Measure one session alone and beside sessions that are never read
+    Stall(StallArgs),
+    /// Connect edges, cut them all, and measure how they come back
+    Storm(StormArgs),
     /// Relay TCP with a delay, and with a rate, losses and small pieces if wanted
     Delay(DelayArgs),
     /// Start everything, run all scenarios, print a table and write the figures
     Run(RunArgs),
+    #[command(hide = true)]
+    HoldSessions(HoldSessionsArgs),
+    #[command(hide = true)]
+    HoldTunnels(HoldTunnelsArgs),
 }
 
 #[derive(Args)]
@@ -87,6 +99,98 @@ struct LoadArgs {
     /// Load before the measurement
     #[arg(long = "warm-up-seconds", value_parser = seconds, default_value = "0.5")]
     warm_up: Duration,
+}
+
+#[derive(Args)]
+struct IdleArgs {
+    #[command(subcommand)]
+    unit: IdleUnit,
+}
+
+#[derive(Subcommand)]
+enum IdleUnit {
+    /// Sessions to the echo service
+    Sessions {
+        #[command(flatten)]
+        route: RouteArgs,
+        #[command(flatten)]
+        idle: IdleLengths,
+    },
+    /// Tunnels of simulated edges
+    Tunnels {
+        #[command(flatten)]
+        control: ControlArgs,
+        /// Processes to charge
+        #[arg(long, value_name = "ROLE=PID,…", default_value = "")]
+        watch: Roles,
+        #[command(flatten)]
+        idle: IdleLengths,
+    },
+}
+
+#[derive(Args)]
+struct IdleLengths {
+    /// How many
+    #[arg(long, default_value_t = 1_000)]
+    count: usize,
+    /// Time for which they are held and the CPU clocks are watched
+    #[arg(long = "seconds", value_parser = seconds, default_value = "15")]
+    duration: Duration,
+}
+
+/// A manager, and the right to enrol edges there.
+#[derive(Args)]
+struct ControlArgs {
+    /// URL of the manager
+    #[arg(long, value_name = "URL")]
+    manager: String,
+    /// Key that the edges enrol with
+    #[arg(long, value_name = "KEY")]
+    enrolment_key: String,
+}
+
+#[derive(Args)]
+struct StallArgs {
+    #[command(flatten)]
+    route: RouteArgs,
+    /// Sessions that are never read
+    #[arg(long, default_value_t = 50)]
+    stalled: usize,
+    /// Time of each of three measurements
+    #[arg(long = "seconds", value_parser = seconds, default_value = "3")]
+    duration: Duration,
+}
+
+#[derive(Args)]
+struct StormArgs {
+    #[command(flatten)]
+    control: ControlArgs,
+    /// How many
+    #[arg(long, default_value_t = 1_000)]
+    edges: usize,
+    /// Processes to charge
+    #[arg(long, value_name = "ROLE=PID,…", default_value = "")]
+    watch: Roles,
+}
+
+#[derive(Args)]
+struct HoldSessionsArgs {
+    #[arg(long)]
+    first: usize,
+    #[arg(long)]
+    count: usize,
+    #[arg(long)]
+    route: String,
+}
+
+#[derive(Args)]
+struct HoldTunnelsArgs {
+    #[arg(long)]
+    first: usize,
+    #[arg(long)]
+    count: usize,
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
 #[derive(Args)]
@@ -153,6 +257,21 @@ impl Command {
                 delay::serve(args.listen, args.to, args.link).await
             }
             Self::Load(args) => args.run().await,
+            Self::Idle(args) => args.unit.run().await,
+            Self::Stall(args) => {
+                let (route, watch) = (args.route.route(), &args.route.watch);
+                print(&stall::measure(&route, watch, args.stalled, args.duration).await?)
+            }
+            Self::Storm(StormArgs { control, edges, watch }) => {
+                let (url, key) = (&control.manager, &control.enrolment_key);
+                print(&storm::run(url, key, edges, &watch).await?)
+            }
+            Self::HoldSessions(args) => {
+                hold::sessions(&serde_json::from_str(&args.route)?, args.first, args.count).await
+            }
+            Self::HoldTunnels(HoldTunnelsArgs { first, count, control }) => {
+                hold::tunnels(&control.manager, &control.enrolment_key, first, count).await
+            }
             Self::Run(args) => args.run().await,
         }
     }
@@ -170,6 +289,21 @@ impl RouteArgs {
             via,
             endpoints: self.target,
         }
+    }
+}
+
+impl IdleUnit {
+    async fn run(self) -> Result<()> {
+        let (unit, watch, idle) = match self {
+            Self::Sessions { route, idle } => {
+                (Unit::Session(route.route()), route.watch.clone(), idle)
+            }
+            Self::Tunnels { control, watch, idle } => {
+                let ControlArgs { manager: manager_url, enrolment_key } = control;
+                (Unit::Tunnel { manager_url, enrolment_key }, watch, idle)
+            }
+        };
+        print(&hold::measure(&unit, idle.count, idle.duration, &watch).await?)
     }
 }
 
@@ -201,8 +335,7 @@ impl LoadArgs {
             "cpu_seconds_per_unit": cpu,
             "latency": outcome.latency,
         });
-        println!("{}", serde_json::to_string_pretty(&found)?);
-        Ok(())
+        print(&found)
     }
 }
 
@@ -250,6 +383,11 @@ impl RunArgs {
         }
         Ok(subjects)
     }
+}
+
+fn print(found: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(found)?);
+    Ok(())
 }
 
 fn endpoints(text: &str) -> Result<Endpoints, String> {

@@ -8,12 +8,15 @@
 mod cli;
 pub mod delay;
 pub mod fleet;
+pub mod hold;
 pub mod limits;
 pub mod load;
 pub mod process;
 pub mod report;
 pub mod sample;
 pub mod scenario;
+pub mod stall;
+pub mod storm;
 pub mod subject;
 pub mod target;
 pub mod via;

@@ -1,6 +1,11 @@
 //! Every scenario on every subject, in one run.
 
+mod delay;
+mod idle;
+mod stall;
 mod steady;
+mod storm;
+mod wrk;
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -25,6 +30,27 @@ pub struct Lengths {
     /// Load before each measurement
     #[arg(long = "warm-up-seconds", value_parser = seconds, default_value = "0.5")]
     pub warm_up: Duration,
+    /// Idle sessions, and idle tunnels, that are held
+    #[arg(long, default_value_t = 10_000)]
+    pub idle: usize,
+    /// Idle tunnels of a peer that has to be told each by its configuration
+    #[arg(long, default_value_t = 1_000)]
+    pub peer_tunnels: usize,
+    /// Time for processes to come to rest before their memory is looked at
+    #[arg(long = "settle-seconds", value_parser = seconds, default_value = "2")]
+    pub settle: Duration,
+    /// Time for which idle tunnels are watched; one heartbeat interval is 15 s
+    #[arg(long = "heartbeat-seconds", value_parser = seconds, default_value = "15")]
+    pub heartbeats: Duration,
+    /// Sessions that are never read
+    #[arg(long, default_value_t = 50)]
+    pub stalled: usize,
+    /// Edges of a storm
+    #[arg(long, default_value_t = 2_000)]
+    pub storm: usize,
+    /// Time of each measurement with wrk
+    #[arg(long = "wrk-seconds", value_parser = seconds, default_value = "10")]
+    pub wrk: Duration,
 }
 
 /// A run under way.
@@ -42,11 +68,31 @@ pub struct Bench {
 pub enum Scenario {
     /// CPU per GB, echo and connection.
     Steady,
+    /// Memory of idle sessions.
+    Sessions,
+    /// Throughput beside stalled sessions, and the memory they take.
+    Stall,
+    /// First byte and throughput with a delay between the sides.
+    Delay,
+    /// Memory and CPU of idle tunnels.
+    Tunnels,
+    /// Edges that all come back at once.
+    Storm,
+    /// wrk through the HTTP proxy and against the manager.
+    Wrk,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 1] = [Self::Steady];
+    pub const ALL: [Self; 7] = [
+        Self::Steady,
+        Self::Sessions,
+        Self::Stall,
+        Self::Delay,
+        Self::Tunnels,
+        Self::Storm,
+        Self::Wrk,
+    ];
 }
 
 impl Bench {
@@ -79,8 +125,14 @@ impl Bench {
         for scenario in scenarios {
             self.say(&format!("== {scenario:?}"));
             match scenario {
-                Scenario::Steady => steady::run(&mut self).await?,
-            }
+                Scenario::Steady => steady::run(&mut self).await,
+                Scenario::Sessions => idle::sessions(&mut self).await,
+                Scenario::Stall => stall::run(&mut self).await,
+                Scenario::Delay => delay::run(&mut self).await,
+                Scenario::Tunnels => idle::tunnels(&mut self).await,
+                Scenario::Storm => storm::run(&mut self).await,
+                Scenario::Wrk => wrk::run(&mut self).await,
+            }?;
         }
         self.target.stop().await;
         Ok(self.report)

@@ -109,7 +109,7 @@ impl Titan {
         let (url, key, io) = (&control.url, &control.enrolment_key, self.io.as_str());
         let data = parts.path("edge");
         let config = format!(
-            "manager = \"{url}\"\ndata_dir = {data:?}\nenrolment_key = \"{key}\"\nio = \"{io}\"\n\
+            "manager_url = \"{url}\"\ndata_dir = {data:?}\nenrolment_key = \"{key}\"\nio = \"{io}\"\n\
              allow_private = true\nlog_level = \"warn\"\n"
         );
         run(parts, roles, "edge", &config)
