@@ -219,6 +219,14 @@ pub const DRAIN_CHECK: Duration = Duration::from_millis(100);
 /// Time the shards get to send their last bytes once the drain's deadline has passed.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(250);
 
+/// How long to wait for a port that a process killed a moment ago may still hold: the kernel takes
+/// its io_uring down in the background. Long enough for a busy machine, short enough for an operator
+/// who has two services on one port and waits for the error.
+pub const PORT_RELEASE: Duration = Duration::from_secs(3);
+
+/// How often to look meanwhile.
+pub const PORT_RETRY: Duration = Duration::from_millis(20);
+
 const _: () = {
     assert!(SESSION_READ_MIN <= SESSION_READ_MAX);
     assert!(TUNNEL_READ_MIN <= TUNNEL_READ_MAX);

@@ -4,12 +4,14 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
+    thread,
+    time::Instant,
 };
 
 use crate::{
     config::Config,
     error::StartError,
-    limits::TUNNEL_UNSENT_LOW_WATER,
+    limits::{PORT_RELEASE, PORT_RETRY, TUNNEL_UNSENT_LOW_WATER},
     net::{Listener, bind},
 };
 
@@ -63,7 +65,7 @@ fn group(
 ) -> Result<(Vec<OwnedFd>, SocketAddr), StartError> {
     // A shared port can be joined by anybody with our user id: without this, a second PoP on the
     // same port would start and take half of the first one's connections.
-    drop(TcpListener::bind(address).map_err(failed(role, address))?);
+    drop(bind_alone(address).map_err(failed(role, address))?);
     let first = bind(address, unsent_low_water).map_err(failed(role, address))?;
     let bound = Listener::address(&first).map_err(failed(role, address))?;
     let mut group = vec![first];
@@ -74,10 +76,24 @@ fn group(
 }
 
 fn admin(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address)?;
+    let listener = bind_alone(address)?;
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
+}
+
+/// Binds a port that nobody else has. A PoP that was killed may still hold it for a moment: the kernel
+/// takes an io_uring and its sockets down after the process is gone.
+fn bind_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    let give_up = Instant::now() + PORT_RELEASE;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                thread::sleep(PORT_RETRY);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn failed(role: &'static str, address: SocketAddr) -> impl Fn(io::Error) -> StartError {

@@ -83,10 +83,9 @@ impl Network {
 
     /// Opens a session in `confirmed` mode; `None` while there is no way to the target.
     fn open(&self, target: SocketAddr) -> Option<std::net::TcpStream> {
-        // The PoP may be down just now.
-        std::net::TcpStream::connect(self.at.proxy).ok()?;
         let user = format!("{USER}-confirm");
-        let asked = client::socks5(self.at.proxy, &user, PASSWORD, target);
+        // The PoP may be down just now, or on its way.
+        let asked = client::try_socks5(self.at.proxy, &user, PASSWORD, target).ok()?;
         (asked.reply == 0).then_some(asked.stream)
     }
 }

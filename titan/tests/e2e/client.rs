@@ -2,7 +2,7 @@
 //! from the RFCs, without the code under test.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
 };
 
@@ -17,6 +17,16 @@ pub(crate) struct Socks5 {
 
 /// Asks the proxy by SOCKS5 for a connection to a literal address.
 pub(crate) fn socks5(proxy: SocketAddr, user: &str, password: &str, target: SocketAddr) -> Socks5 {
+    try_socks5(proxy, user, password, target).expect("the proxy answers")
+}
+
+/// The same where the proxy may be down.
+pub(crate) fn try_socks5(
+    proxy: SocketAddr,
+    user: &str,
+    password: &str,
+    target: SocketAddr,
+) -> io::Result<Socks5> {
     let mut address = Vec::new();
     match target.ip() {
         IpAddr::V4(ip) => {
@@ -41,12 +51,12 @@ pub(crate) fn socks5_name(
 ) -> Socks5 {
     let mut address = vec![3, u8::try_from(name.len()).expect("a short name")];
     address.extend(name.as_bytes());
-    request(proxy, user, password, &address, port)
+    request(proxy, user, password, &address, port).expect("the proxy answers")
 }
 
 /// The status byte of the password sub-negotiation (RFC 1929 §2).
 pub(crate) fn socks5_password_status(proxy: SocketAddr, user: &str, password: &str) -> u8 {
-    log_in(&mut connect(proxy), user, password)
+    log_in(&mut connect(proxy), user, password).expect("the proxy answers")
 }
 
 /// Sends a request head by HTTP and gives the answer's head and the connection.
@@ -73,55 +83,63 @@ pub(crate) fn connect_head(user: &str, password: &str, authority: &str) -> Strin
 
 /// Connects with time limits on reading and writing.
 pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).expect("somebody listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
-    stream
+    try_connect(addr).expect("somebody listens")
 }
 
-fn request(proxy: SocketAddr, user: &str, password: &str, address: &[u8], port: u16) -> Socks5 {
-    let mut stream = connect(proxy);
+fn try_connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn request(
+    proxy: SocketAddr,
+    user: &str,
+    password: &str,
+    address: &[u8],
+    port: u16,
+) -> io::Result<Socks5> {
+    let mut stream = try_connect(proxy)?;
     assert_eq!(
-        log_in(&mut stream, user, password),
+        log_in(&mut stream, user, password)?,
         0,
         "the password is right"
     );
     let mut request = vec![5, 1, 0];
     request.extend(address);
     request.extend(port.to_be_bytes());
-    stream.write_all(&request).expect("the proxy reads");
+    stream.write_all(&request)?;
     let mut head = [0; 4];
-    stream.read_exact(&mut head).expect("a reply");
+    stream.read_exact(&mut head)?;
     assert_eq!((head[0], head[2]), (5, 0), "VER and RSV");
     let rest = match head[3] {
         1 => 4 + 2,
         4 => 16 + 2,
         other => panic!("ATYP {other}"),
     };
-    stream
-        .read_exact(&mut vec![0; rest])
-        .expect("a whole reply");
-    Socks5 {
+    stream.read_exact(&mut vec![0; rest])?;
+    Ok(Socks5 {
         reply: head[1],
         stream,
-    }
+    })
 }
 
-fn log_in(stream: &mut TcpStream, user: &str, password: &str) -> u8 {
-    stream.write_all(&[5, 1, 2]).expect("the proxy reads");
+fn log_in(stream: &mut TcpStream, user: &str, password: &str) -> io::Result<u8> {
+    stream.write_all(&[5, 1, 2])?;
     let mut chosen = [0; 2];
-    stream.read_exact(&mut chosen).expect("a method");
+    stream.read_exact(&mut chosen)?;
     assert_eq!(chosen, [5, 2], "user name and password");
     let mut login = vec![1];
     for field in [user, password] {
         login.push(u8::try_from(field.len()).expect("a short field"));
         login.extend(field.as_bytes());
     }
-    stream.write_all(&login).expect("the proxy reads");
+    stream.write_all(&login)?;
     let mut status = [0; 2];
-    stream.read_exact(&mut status).expect("a status");
+    stream.read_exact(&mut status)?;
     assert_eq!(status[0], 1);
-    status[1]
+    Ok(status[1])
 }
 
 /// RFC 4648 §4, enough for a header in a test.
