@@ -42,7 +42,7 @@ pub use error::{ConfigError, DialPopError, IdentityError, ManagerError, OpenErro
 pub use metrics::{Counter, Metrics};
 
 use crate::{
-    agent::Agent, identity::Identity, limits::WANTED_DESCRIPTORS, manager::Manager, net::Runtime,
+    agent::Agent, identity::Identity, manager::Manager, net::Runtime,
     policy::Policy, resolve::Resolver, session::Egress,
 };
 
@@ -132,30 +132,6 @@ impl Stopper {
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
-}
-
-/// Raises this process's limit of descriptors as far as it may. A session needs one or two, and
-/// common defaults stop at 1,024.
-///
-/// # Errors
-///
-/// The system refuses, which a limit below the hard one never is reason for.
-pub fn raise_descriptor_limit() -> io::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit
-        .maximum
-        .map_or(WANTED_DESCRIPTORS, |hard| hard.min(WANTED_DESCRIPTORS));
-    if limit.current.is_some_and(|soft| soft < wanted) {
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(wanted),
-                maximum: limit.maximum,
-            },
-        )?;
-    }
-    Ok(())
 }
 
 /// The edge's thread, from its runtime, which it gives back, to its last counter.

@@ -115,10 +115,6 @@ pub(crate) const MAX_WHOAMI_FIELDS: usize = 64;
 /// Longest wait for the request of `whoami`.
 pub(crate) const WHOAMI_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Descriptors the process asks for, as far as the hard limit allows: two for each of the 65,536
-/// sessions that a tunnel may carry (under io_uring a socket has a second descriptor for control).
-pub(crate) const WANTED_DESCRIPTORS: u64 = 140_000;
-
 const _: () = assert!(MIN_READ <= MAX_TARGET_READ && MAX_TARGET_READ <= MAX_TUNNEL_READ);
 const _: () = assert!(MIN_WRITE_BATCH <= FIRST_WRITE_BATCH && FIRST_WRITE_BATCH <= MAX_WRITE_BATCH);
 const _: () = assert!(FAST_WRITE.as_micros() < SLOW_WRITE.as_micros());

@@ -6,7 +6,7 @@ use std::{env, io, io::IsTerminal, process::ExitCode, thread};
 
 use anyhow::Context;
 use clap::Parser;
-use titan_edge::{Cli, Config, Edge, LogConfig, LogFormat, Stopper, raise_descriptor_limit};
+use titan_edge::{Cli, Config, Edge, LogConfig, LogFormat, Stopper};
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -58,7 +58,9 @@ fn start_log(log: &LogConfig) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // Otherwise a log that cannot be written (a closed pipe) ends in a panic.
+        .log_internal_errors(false);
     match log.format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -67,8 +69,9 @@ fn start_log(log: &LogConfig) -> anyhow::Result<()> {
 }
 
 fn run(config: Config) -> anyhow::Result<()> {
-    if let Err(error) = raise_descriptor_limit() {
-        tracing::warn!(%error, "cannot raise the limit of open descriptors");
+    // The usual soft limit, 1024, exists for programs that use `select`.
+    if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
     // Before anything runs that a signal should find its way to.
     let signals = Signals::listen().context("signals")?;

@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use titan_manager::{Config, LogFormat, Server, Settings, replace_admin_token};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -102,14 +101,7 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
 /// Lets the process have as many connections as the system allows it. The usual soft limit, 1024,
 /// exists for programs that use `select`.
 fn raise_file_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    ) {
+    if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }

@@ -1,6 +1,6 @@
 //! `titan-pop`: the ingress gateway as a process of its own.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
@@ -54,6 +54,10 @@ fn main() -> ExitCode {
 
 fn run(config: Config) -> anyhow::Result<()> {
     start_log(&config)?;
+    // The usual soft limit, 1024, exists for programs that use `select`.
+    if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     let pop = Pop::start(config).context("cannot start")?;
     pop.drain_on_signals();
     pop.join();
@@ -75,7 +79,10 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log_level).context("log_level")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        // Otherwise a log that cannot be written (a closed pipe) ends in a panic.
+        .log_internal_errors(false);
     match config.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -9,7 +9,7 @@ mod http;
 mod login;
 mod socks5;
 
-use std::{rc::Rc, time::Instant};
+use std::{pin::pin, rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use titan_proto::{
@@ -51,8 +51,7 @@ impl Ingress {
             return self.core.metrics.client_closes.inc(ClientClose::Overloaded);
         };
         let mut client = Conversation::new(socket);
-        let outcome = timeout(CLIENT_HANDSHAKE_TIMEOUT, self.handshake(&mut client)).await;
-        match outcome.unwrap_or(Err(Refused::silently(ClientClose::TimedOut))) {
+        match self.hear_out(&mut client).await {
             Ok(order) => relay::start(&self.core, client.into_socket(), order),
             Err(Refused { close, last_words }) => {
                 self.core.metrics.client_closes.inc(close);
@@ -85,6 +84,13 @@ impl Ingress {
     /// Notes that the manager could not be asked about a user.
     pub fn user_unchanged(&self, name: &UserName) {
         self.logins.cache.borrow_mut().refresh_failed(name);
+    }
+
+    async fn hear_out(&self, client: &mut Conversation) -> Result<Order, Refused> {
+        let handshake = pin!(self.handshake(client));
+        timeout(CLIENT_HANDSHAKE_TIMEOUT, handshake)
+            .await
+            .unwrap_or(Err(Refused::silently(ClientClose::TimedOut)))
     }
 
     async fn handshake(&self, client: &mut Conversation) -> Result<Order, Refused> {

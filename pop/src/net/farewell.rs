@@ -1,5 +1,7 @@
 //! How a connection is ended so that its peer gets the last words.
 
+use std::pin::pin;
+
 use bytes::BytesMut;
 
 use super::{
@@ -13,13 +15,13 @@ use crate::limits::{FAREWELL_DISCARD, FAREWELL_TIMEOUT};
 /// Closing a socket that holds unread bytes makes the kernel reset the connection, and a reset
 /// overtakes what was sent: so the peer's bytes are read and thrown away first.
 pub async fn farewell(socket: Socket, last_words: &[u8]) {
-    let _ = timeout(FAREWELL_TIMEOUT, async {
+    let goodbye = pin!(async {
         if socket.send_all(last_words).await.is_ok() {
             socket.shutdown_write();
             discard(&socket).await;
         }
-    })
-    .await;
+    });
+    let _ = timeout(FAREWELL_TIMEOUT, goodbye).await;
 }
 
 async fn discard(socket: &Socket) {

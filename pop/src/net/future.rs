@@ -1,8 +1,11 @@
 //! The two ways in which this crate waits for two things at once.
+//!
+//! Both take futures that are pinned already (`pin!`): a future that is moved into another one has
+//! its room there twice, and a session waits in several of them.
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     task::Poll,
 };
 
@@ -15,38 +18,37 @@ pub enum Either<A, B> {
     Second(B),
 }
 
-/// Waits for whichever is done first and drops the other. Both must be safe to drop, as every
-/// wait of this module is.
-pub async fn race<A: Future, B: Future>(first: A, second: B) -> Either<A::Output, B::Output> {
-    let mut first = pin!(first);
-    let mut second = pin!(second);
+/// Waits for whichever is done first and leaves the other to the caller, who most often drops it.
+pub async fn race<A, B>(mut first: A, mut second: B) -> Either<A::Output, B::Output>
+where
+    A: Future + Unpin,
+    B: Future + Unpin,
+{
     poll_fn(|cx| {
-        if let Poll::Ready(output) = first.as_mut().poll(cx) {
+        if let Poll::Ready(output) = Pin::new(&mut first).poll(cx) {
             return Poll::Ready(Either::First(output));
         }
-        second.as_mut().poll(cx).map(Either::Second)
+        Pin::new(&mut second).poll(cx).map(Either::Second)
     })
     .await
 }
 
-/// Waits until both are done or one of them has failed; the other is dropped then.
+/// Waits until both are done or one of them has failed.
 ///
 /// # Errors
 /// The error of whichever failed first.
-pub async fn join<A, B, E>(first: A, second: B) -> Result<(), E>
+pub async fn join<A, B, E>(mut first: A, mut second: B) -> Result<(), E>
 where
-    A: Future<Output = Result<(), E>>,
-    B: Future<Output = Result<(), E>>,
+    A: Future<Output = Result<(), E>> + Unpin,
+    B: Future<Output = Result<(), E>> + Unpin,
 {
-    let mut first = pin!(first);
-    let mut second = pin!(second);
     let (mut first_done, mut second_done) = (false, false);
     poll_fn(|cx| {
-        if !first_done && let Poll::Ready(result) = first.as_mut().poll(cx) {
+        if !first_done && let Poll::Ready(result) = Pin::new(&mut first).poll(cx) {
             result?;
             first_done = true;
         }
-        if !second_done && let Poll::Ready(result) = second.as_mut().poll(cx) {
+        if !second_done && let Poll::Ready(result) = Pin::new(&mut second).poll(cx) {
             result?;
             second_done = true;
         }

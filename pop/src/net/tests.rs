@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     io::{self, IoSlice},
     os::{fd::OwnedFd, unix::net::UnixStream},
+    pin::pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     thread,
@@ -63,7 +64,7 @@ fn a_dropped_wait_loses_no_byte() {
     on_each_driver(async |_| {
         let (socket, theirs) = pair();
         for round in 0..3 {
-            let waited = timeout(Duration::ZERO, socket.readable()).await;
+            let waited = timeout(Duration::ZERO, pin!(socket.readable())).await;
             assert!(waited.is_err(), "nothing is there yet");
             assert_eq!(receive(&socket).expect("works").0, Received::Nothing);
             io::Write::write_all(&mut &theirs, &[round; 10]).expect("writes");
@@ -109,7 +110,11 @@ fn a_full_socket_is_writable_again_when_the_peer_has_read() {
 fn a_socket_moves_to_another_core_even_while_a_wait_is_being_cancelled() {
     on_each_driver(async |_| {
         let (socket, theirs) = pair();
-        assert!(timeout(Duration::ZERO, socket.readable()).await.is_err());
+        assert!(
+            timeout(Duration::ZERO, pin!(socket.readable()))
+                .await
+                .is_err()
+        );
         let fd = socket.into_fd().expect("a descriptor");
         // The ring closes this core's own descriptor in its next turn.
         sleep(Duration::ZERO).await;
@@ -177,7 +182,7 @@ fn a_doorbell_is_heard_from_any_thread_and_never_missed() {
             .collect();
         let mut heard = 0;
         while heard < 2 * ROUNDS {
-            let ring = timeout(Duration::from_secs(20), bell.heard()).await;
+            let ring = timeout(Duration::from_secs(20), pin!(bell.heard())).await;
             ring.expect("a message waits and nobody rang")
                 .expect("waits");
             heard += receive.try_iter().count();
@@ -203,10 +208,10 @@ fn a_race_has_one_winner_and_a_join_two() {
             notify.notified().await;
             io::Result::Ok(())
         };
-        join(wait(&first), wait(&second))
+        join(pin!(wait(&first)), pin!(wait(&second)))
             .await
             .expect("both are done");
-        let failed: Result<(), u8> = join(async { Err(3) }, std::future::pending()).await;
+        let failed: Result<(), u8> = join(pin!(async { Err(3) }), std::future::pending()).await;
         assert_eq!(failed, Err(3));
     });
 }

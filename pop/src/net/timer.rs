@@ -28,11 +28,11 @@ use crate::limits::TIMER_TICK;
 #[error("timed out")]
 pub struct Elapsed;
 
-/// Gives `future` at most `limit`, to the resolution of the wheel, and drops it after that.
+/// Gives `future`, which is pinned already, at most `limit`, to the resolution of the wheel.
 ///
 /// # Errors
 /// [`Elapsed`] when the time is over first.
-pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+pub async fn timeout<F: Future + Unpin>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
     match race(future, sleep(limit)).await {
         Either::First(output) => Ok(output),
         Either::Second(()) => Err(Elapsed),

@@ -3,44 +3,63 @@
 //! Nothing behind the body is passed on: it would be a second request, which may be for another
 //! host (RFC 9112 §9.3.2 has pipelining), sent to the first one with whatever secrets it carries.
 
-use std::future::pending;
+use std::{convert::Infallible, future::pending, io, pin::pin};
 
 use bytes::BytesMut;
-use titan_proto::reason::Reason;
+use titan_proto::{mux::Reset, reason::Reason};
 
 use super::{
     down,
+    end::{cut, fail},
     link::{Broken, Link},
+    session::opened,
     up::Up,
 };
 use crate::{
     limits::{FORWARD_SURPLUS, HANDSHAKE_READ},
-    net::{Either, Received, race},
+    mesh::Answer,
+    net::{Either, Received, farewell, race},
 };
+
+/// Carries a request whose OPEN is queued; `early` is its head and the start of its body. Until
+/// the first byte of the response, whatever fails is answered in its place.
+pub(super) async fn run(link: Link, answer: Answer, body_left: u64, early: BytesMut) {
+    let outcome = match opened(&link, early).await {
+        Ok(_) => exchange(&link, body_left).await,
+        Err(broken) => Err(broken),
+    };
+    match outcome {
+        Ok(()) => {
+            link.session.release();
+            // The client may have sent a next request; unread, it would cut the response off.
+            farewell(link.client, &[]).await;
+        }
+        Err(broken) if link.answered.get() => cut(link, &broken),
+        Err(broken) => fail(link, answer, broken),
+    }
+}
 
 /// Relays until the response is complete. The direction to the target stays open meanwhile: an
 /// origin server may take its end for the client's departure.
-pub(super) async fn run(link: &Link, body_left: u64) -> Result<(), Broken> {
-    match race(request(link, body_left), down::run(link)).await {
+async fn exchange(link: &Link, body_left: u64) -> Result<(), Broken> {
+    let (request, response) = (pin!(request(link, body_left)), pin!(down::run(link)));
+    match race(request, response).await {
         Either::First(Err(broken)) | Either::Second(Err(broken)) => return Err(broken),
         Either::First(Ok(never)) => match never {},
         Either::Second(Ok(())) => {}
     }
     if !link.answered.get() {
-        return Err(Broken::Session(titan_proto::mux::Reset::new(
-            Reason::TargetReset,
-        )));
+        return Err(Broken::Session(Reset::new(Reason::TargetReset)));
     }
     link.session.finish();
-    link.client.shutdown_write();
     Ok(())
 }
 
 /// Sends the rest of the body, then watches for the client's departure.
-async fn request(link: &Link, body_left: u64) -> Result<std::convert::Infallible, Broken> {
+async fn request(link: &Link, body_left: u64) -> Result<Infallible, Broken> {
     let missing = Up::new(link, body_left).relay().await?;
     if missing > 0 {
-        return Err(Broken::Client(std::io::ErrorKind::UnexpectedEof.into()));
+        return Err(Broken::Client(io::ErrorKind::UnexpectedEof.into()));
     }
     let mut scratch = BytesMut::with_capacity(HANDSHAKE_READ);
     let mut surplus = 0;

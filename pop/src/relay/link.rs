@@ -6,6 +6,7 @@ use titan_proto::mux::Reset;
 
 use super::linger::Linger;
 use crate::{
+    metrics::Held,
     net::Socket,
     tunnel::{Core, Session},
 };
@@ -19,6 +20,24 @@ pub(super) struct Link {
     pub(super) linger: Linger,
     /// Whether the client has got a byte that came from the target.
     pub(super) answered: Cell<bool>,
+    _active: Held,
+}
+
+impl Link {
+    /// A session that begins.
+    pub(super) fn new(core: Rc<Core>, client: Socket, session: Session) -> Self {
+        core.metrics.sessions_opened.inc();
+        let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
+        let linger = Linger::new(core.config.linger());
+        Self {
+            core,
+            client,
+            session,
+            linger,
+            answered: Cell::new(false),
+            _active: active,
+        }
+    }
 }
 
 /// Why a session ended before both directions had.

@@ -1,11 +1,12 @@
 //! Sessions: a client's socket and a tunnel's session, and the bytes between them.
 //!
 //! ```text
-//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session::run
+//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session or forward
 //!                             └─ a tunnel of another shard ──mesh──▶ arrive (there)
 //! ```
 
 mod down;
+mod end;
 mod forward;
 mod linger;
 mod link;

@@ -7,11 +7,11 @@ use titan_proto::{
     reason::Reason,
 };
 
-use super::{reply::refuse, session};
+use super::{forward, link::Link, reply::refuse, session};
 use crate::{
     directory::TunnelKey,
     limits::MAX_ROUTE_ATTEMPTS,
-    mesh::{ClientMove, Order, Work},
+    mesh::{Answer, ClientMove, Order, Work},
     metrics::ClientClose,
     net::{Socket, spawn_guarded},
     route::{self, Route},
@@ -99,10 +99,22 @@ fn come_back(core: &Rc<Core>, fd: OwnedFd, order: &Order) {
 }
 
 fn run(core: &Rc<Core>, client: Socket, order: Order, session: Session) {
-    spawn_guarded(
-        "session",
-        session::run(Rc::clone(core), client, order, session),
-    );
+    tracing::debug!(user = %order.user, target = %order.target, "session");
+    let link = Link::new(Rc::clone(core), client, session);
+    let Order {
+        answer,
+        reply_mode,
+        early,
+        ..
+    } = order;
+    match answer {
+        Answer::Socks5 | Answer::HttpConnect => {
+            spawn_guarded("session", session::run(link, answer, reply_mode, early));
+        }
+        Answer::HttpForward { body_left, .. } => {
+            spawn_guarded("request", forward::run(link, answer, body_left, early));
+        }
+    }
 }
 
 fn give_up(core: &Rc<Core>, client: Socket, order: &Order, close: ClientClose, reason: Reason) {

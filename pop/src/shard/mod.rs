@@ -3,7 +3,13 @@
 mod drain;
 mod mail;
 
-use std::{io, os::fd::OwnedFd, rc::Rc, sync::Arc, sync::mpsc};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    pin::pin,
+    rc::Rc,
+    sync::{Arc, mpsc},
+};
 
 use self::{drain::drain, mail::Mail};
 use crate::{
@@ -120,7 +126,8 @@ async fn accept(
 ) {
     let Some(stop) = stop.get(which) else { return };
     loop {
-        match race(stop.notified(), listener.accept_some(&mut take)).await {
+        let connections = pin!(listener.accept_some(&mut take));
+        match race(stop.notified(), connections).await {
             Either::First(()) => return,
             Either::Second(Ok(())) => {}
             Either::Second(Err(error)) => {

@@ -1,6 +1,6 @@
 //! A tunnel's first second, on whichever shard accepted it: HTTP upgrade, token, hand-over.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
 use titan_proto::{
@@ -23,7 +23,7 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
     let Ok(socket) = Socket::adopt(accepted.fd) else {
         return core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
     };
-    let upgraded = timeout(TUNNEL_UPGRADE_TIMEOUT, upgrade(&core, &socket)).await;
+    let upgraded = timeout(TUNNEL_UPGRADE_TIMEOUT, pin!(upgrade(&core, &socket))).await;
     match upgraded.unwrap_or(Err(Refused::silently(TunnelRefusal::TimedOut))) {
         Ok((claims, early)) => {
             let Ok(fd) = socket.into_fd() else {

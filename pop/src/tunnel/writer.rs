@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     io::{self, IoSlice},
+    pin::pin,
     rc::Rc,
     time::Instant,
 };
@@ -30,13 +31,13 @@ pub(super) async fn run(tunnel: Rc<Tunnel>) {
         writer.wait(tunnel.outgoing.notified()).await;
     }
     // The close frame, and time for the edge to read it: its FIN is the answer (RFC 6455 §7.1.1).
-    let _ = timeout(TUNNEL_CLOSE_TIMEOUT, async {
+    let goodbye = pin!(async {
         writer.flush().await?;
         tunnel.socket.shutdown_write();
         tunnel.reader_done.notified().await;
         io::Result::Ok(())
-    })
-    .await;
+    });
+    let _ = timeout(TUNNEL_CLOSE_TIMEOUT, goodbye).await;
     drop(guard);
 }
 
@@ -114,7 +115,7 @@ impl<'a> Writer<'a> {
 
     async fn wait_for_room(&mut self) -> io::Result<()> {
         let tunnel = self.tunnel;
-        match self.wait(tunnel.socket.writable()).await {
+        match self.wait(pin!(tunnel.socket.writable())).await {
             Some(ready) => ready,
             // The edge takes nothing and says nothing any more.
             None => Err(io::ErrorKind::TimedOut.into()),
@@ -123,8 +124,7 @@ impl<'a> Writer<'a> {
 
     /// Waits for `event` and keeps the mux's clock meanwhile; `None` when the clock ended the
     /// tunnel.
-    async fn wait<F: Future>(&mut self, event: F) -> Option<F::Output> {
-        let mut event = std::pin::pin!(event);
+    async fn wait<F: Future + Unpin>(&mut self, mut event: F) -> Option<F::Output> {
         loop {
             let Some(deadline) = self.tunnel.ask(|conn| conn.poll_timeout()) else {
                 // Over: nothing is due any more, and the caller bounds the wait.
@@ -135,7 +135,7 @@ impl<'a> Writer<'a> {
                 Some(clock) if clock.deadline() <= deadline => clock,
                 clock => clock.insert(sleep_until(deadline)),
             };
-            if let Either::First(output) = race(event.as_mut(), clock).await {
+            if let Either::First(output) = race(&mut event, clock).await {
                 return Some(output);
             }
             self.clock = None;

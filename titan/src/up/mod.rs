@@ -80,6 +80,10 @@ impl Up {
     /// Runs until SIGINT or SIGTERM.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         crate::logging::start(&self.log_level)?;
+        // The usual soft limit, 1024, exists for programs that use `select`.
+        if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
         // Before anything starts: a signal during the start must not leave half a network behind.
         let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("signals")?;
