@@ -39,7 +39,7 @@ rathole_client=$!
 trap 'kill $rathole_client $rathole_server $microsocks 2>/dev/null; wait; exit 0' TERM INT EXIT
 
 cat <<EOF
-{"roles": {"server": [$rathole_server], "client": [$rathole_client, $microsocks]}, "via": {"kind": "socks5", "proxy": "127.0.0.1:$proxy_port", "login": {"user": "perf", "password": "perf-password"}}}
+{"roles": {"server": [$rathole_server], "client": [$rathole_client], "socks": [$microsocks]}, "via": {"kind": "socks5", "proxy": "127.0.0.1:$proxy_port", "login": {"user": "perf", "password": "perf-password"}}}
 EOF
 # The input ends when we are to end.
 cat >/dev/null

@@ -12,10 +12,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{runtime::Builder, task::LocalSet};
 
 use crate::{
+    counts::{self, Baseline},
     delay::{self, Link},
     hold::{self, Unit},
     load::{self, Plan, Route, Work},
-    report::{Report, table},
+    report::{Report, chart, compare, page, table},
     sample::Roles,
     scenario::{Bench, Lengths, Scenario, seconds},
     stall, storm,
@@ -48,6 +49,32 @@ enum Command {
     Delay(DelayArgs),
     /// Start everything, run all scenarios, print a table and write the figures
     Run(RunArgs),
+    /// Show two files of figures beside each other
+    Compare {
+        /// The first
+        a: PathBuf,
+        /// The second
+        b: PathBuf,
+    },
+    /// Print a file of figures as tables, and draw its charts
+    Show {
+        /// The file
+        report: PathBuf,
+        /// Directory for the charts
+        #[arg(long)]
+        charts: Option<PathBuf>,
+        /// Markdown file whose figures to replace
+        #[arg(long)]
+        page: Option<PathBuf>,
+    },
+    /// Draw flame graphs of PoP and edge under each kind of load
+    Flame(FlameArgs),
+    /// Count instructions with callgrind and compare them with perf/baseline.json
+    Counts {
+        /// Replace the baseline
+        #[arg(long)]
+        write_baseline: bool,
+    },
     #[command(hide = true)]
     HoldSessions(HoldSessionsArgs),
     #[command(hide = true)]
@@ -174,6 +201,21 @@ struct StormArgs {
 }
 
 #[derive(Args)]
+struct FlameArgs {
+    /// Kinds of load; all without any
+    work: Vec<Work>,
+    /// Time of each recording
+    #[arg(long = "seconds", value_parser = seconds, default_value = "4")]
+    duration: Duration,
+    /// How PoP and edge wait for their sockets
+    #[arg(long, default_value = "auto")]
+    io: Io,
+    /// Directory for the graphs
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/out"))]
+    out: PathBuf,
+}
+
+#[derive(Args)]
 struct HoldSessionsArgs {
     #[arg(long)]
     first: usize,
@@ -262,16 +304,44 @@ impl Command {
                 let (route, watch) = (args.route.route(), &args.route.watch);
                 print(&stall::measure(&route, watch, args.stalled, args.duration).await?)
             }
-            Self::Storm(StormArgs { control, edges, watch }) => {
+            Self::Storm(StormArgs {
+                control,
+                edges,
+                watch,
+            }) => {
                 let (url, key) = (&control.manager, &control.enrolment_key);
                 print(&storm::run(url, key, edges, &watch).await?)
             }
+            Self::Compare { a, b } => {
+                let (a, b) = (Report::read(&a)?, Report::read(&b)?);
+                println!("{}", compare::markdown(&a, &b));
+                compare::unsteady(&a, &b)
+                    .iter()
+                    .for_each(|what| println!("! {what}"));
+                Ok(())
+            }
+            Self::Show {
+                report,
+                charts,
+                page,
+            } => {
+                let report = Report::read(&report)?;
+                println!("{}", table::markdown(&report));
+                if let Some(charts) = charts {
+                    chart::write_all(&report, &charts)?;
+                }
+                page.map_or(Ok(()), |path| page::update(&report, &path))
+            }
+            Self::Flame(args) => args.run().await,
+            Self::Counts { write_baseline } => count(write_baseline),
             Self::HoldSessions(args) => {
                 hold::sessions(&serde_json::from_str(&args.route)?, args.first, args.count).await
             }
-            Self::HoldTunnels(HoldTunnelsArgs { first, count, control }) => {
-                hold::tunnels(&control.manager, &control.enrolment_key, first, count).await
-            }
+            Self::HoldTunnels(HoldTunnelsArgs {
+                first,
+                count,
+                control,
+            }) => hold::tunnels(&control.manager, &control.enrolment_key, first, count).await,
             Self::Run(args) => args.run().await,
         }
     }
@@ -298,9 +368,23 @@ impl IdleUnit {
             Self::Sessions { route, idle } => {
                 (Unit::Session(route.route()), route.watch.clone(), idle)
             }
-            Self::Tunnels { control, watch, idle } => {
-                let ControlArgs { manager: manager_url, enrolment_key } = control;
-                (Unit::Tunnel { manager_url, enrolment_key }, watch, idle)
+            Self::Tunnels {
+                control,
+                watch,
+                idle,
+            } => {
+                let ControlArgs {
+                    manager: manager_url,
+                    enrolment_key,
+                } = control;
+                (
+                    Unit::Tunnel {
+                        manager_url,
+                        enrolment_key,
+                    },
+                    watch,
+                    idle,
+                )
             }
         };
         print(&hold::measure(&unit, idle.count, idle.duration, &watch).await?)
@@ -342,16 +426,20 @@ impl LoadArgs {
 impl RunArgs {
     async fn run(self) -> Result<()> {
         let subjects = self.subjects()?;
-        let settings = vec![
-            ("rounds".to_owned(), self.lengths.rounds.to_string()),
-            ("sessions".to_owned(), self.lengths.sessions.to_string()),
-            (
-                "seconds".to_owned(),
-                self.lengths.duration.as_secs_f64().to_string(),
-            ),
-            ("shards".to_owned(), self.shards.to_string()),
-            ("io".to_owned(), format!("{:?}", self.io).to_lowercase()),
+        let lengths = &self.lengths;
+        let settings = [
+            ("rounds", lengths.rounds.to_string()),
+            ("seconds", lengths.duration.as_secs_f64().to_string()),
+            ("sessions", lengths.sessions.to_string()),
+            ("idle", lengths.idle.to_string()),
+            ("stalled", lengths.stalled.to_string()),
+            ("storm", lengths.storm.to_string()),
+            ("shards", self.shards.to_string()),
+            ("io", format!("{:?}", self.io).to_lowercase()),
         ];
+        let settings = settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec();
         let report = Report::new(settings)?;
         let scenarios = if self.only.is_empty() {
             Scenario::ALL.to_vec()
@@ -385,6 +473,51 @@ impl RunArgs {
     }
 }
 
+impl FlameArgs {
+    async fn run(self) -> Result<()> {
+        let titan = Titan {
+            shards: 1,
+            io: self.io,
+            with_edge: true,
+        };
+        let report = Report::new(Vec::new())?;
+        let bench = Bench::new(vec![Subject::Titan(titan)], Lengths::default(), report).await?;
+        let works = if self.work.is_empty() {
+            Work::ALL.to_vec()
+        } else {
+            self.work
+        };
+        for file in bench.draw(&works, self.duration, &self.out).await? {
+            println!("{}", file.display());
+        }
+        Ok(())
+    }
+}
+
+fn count(write_baseline: bool) -> Result<()> {
+    let now = counts::count_all(&counts::build()?)?;
+    let before = Baseline::read().ok();
+    for (driver, now) in &now {
+        let before = before
+            .as_ref()
+            .and_then(|baseline| baseline.instructions.get(driver));
+        let change = before.map_or(String::new(), |before| {
+            format!(" {:+.1} %", (now / before - 1.0) * 100.0)
+        });
+        println!("{driver:<16} {now:>10.1}{change}");
+    }
+    if write_baseline {
+        let tolerance_percent = before.map_or(TOLERANCE_PERCENT, |before| before.tolerance_percent);
+        Baseline {
+            rustc: counts::rustc()?,
+            tolerance_percent,
+            instructions: now,
+        }
+        .write()?;
+    }
+    Ok(())
+}
+
 fn print(found: &impl serde::Serialize) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(found)?);
     Ok(())
@@ -400,3 +533,7 @@ fn raise_file_limit() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the limit of open files")
 }
+
+/// What a new baseline tolerates: above the digits that a change elsewhere in a function moves,
+/// below what a person would notice.
+const TOLERANCE_PERCENT: f64 = 5.0;

@@ -1,7 +1,7 @@
 //! Thousands of idle sessions or tunnels, held open by processes of their own: one process may not
 //! have as many files open as there are units.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, ops::Range, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -42,15 +42,16 @@ pub struct Held {
 }
 
 impl Held {
-    /// Opens `count` units in as many processes as it takes, and returns when all are idle.
+    /// Opens the units of these numbers in as many processes as it takes, and returns when all are
+    /// idle.
     ///
     /// # Errors
     /// A unit could not be opened.
-    pub async fn open(unit: &Unit, count: usize) -> Result<Self> {
+    pub async fn open(unit: &Unit, numbers: Range<usize>) -> Result<Self> {
         let this = std::env::current_exe()?;
         let mut holders = Vec::new();
-        for first in (0..count).step_by(UNITS_PER_HOLDER) {
-            let units = UNITS_PER_HOLDER.min(count - first);
+        for first in numbers.clone().step_by(UNITS_PER_HOLDER) {
+            let units = UNITS_PER_HOLDER.min(numbers.end - first);
             let args = arguments(unit, first, units)?;
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let log = Path::new("/dev/stderr");
@@ -90,6 +91,9 @@ pub struct Idle {
 
 /// Holds `count` units for `duration` and measures what they cost `watched`.
 ///
+/// A tenth of them are opened before memory is looked at first: what a process takes once, such as
+/// the memory of its first password check, is not what a unit costs.
+///
 /// # Errors
 /// A unit cannot be opened, or a watched process ends.
 pub async fn measure(
@@ -98,9 +102,12 @@ pub async fn measure(
     duration: Duration,
     watched: &Roles,
 ) -> Result<Idle> {
+    let first = count.div_ceil(10);
+    let mut held = Held::open(unit, 0..first).await?;
     sleep(SETTLE).await;
     let before = watched.resident()?;
-    let mut held = Held::open(unit, count).await?;
+    held.holders
+        .extend(Held::open(unit, first..count).await?.holders);
     sleep(SETTLE).await;
     let (after, start, cpu) = (watched.resident()?, Instant::now(), watched.cpu()?);
     sleep(duration).await;
@@ -109,13 +116,19 @@ pub async fn measure(
     held.release().await;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = |role: &String, now: u64| {
-        (now as f64 - before.get(role).map_or(0.0, |&then| then as f64)) / count as f64
+        (now as f64 - before.get(role).map_or(0.0, |&then| then as f64)) / (count - first) as f64
     };
     let percent = |cpu: Duration| cpu.as_secs_f64() / elapsed * 100.0;
     Ok(Idle {
         count,
-        bytes_per_unit: after.iter().map(|(role, &now)| (role.clone(), each(role, now))).collect(),
-        cpu_percent: spent.into_iter().map(|(role, cpu)| (role, percent(cpu))).collect(),
+        bytes_per_unit: after
+            .iter()
+            .map(|(role, &now)| (role.clone(), each(role, now)))
+            .collect(),
+        cpu_percent: spent
+            .into_iter()
+            .map(|(role, cpu)| (role, percent(cpu)))
+            .collect(),
     })
 }
 
@@ -168,9 +181,17 @@ fn arguments(unit: &Unit, first: usize, count: usize) -> Result<Vec<String>> {
     Ok(match unit {
         Unit::Session(route) => {
             let route = serde_json::to_string(route)?;
-            vec!["hold-sessions".into(), first, count, format!("--route={route}")]
+            vec![
+                "hold-sessions".into(),
+                first,
+                count,
+                format!("--route={route}"),
+            ]
         }
-        Unit::Tunnel { manager_url, enrolment_key } => vec![
+        Unit::Tunnel {
+            manager_url,
+            enrolment_key,
+        } => vec![
             "hold-tunnels".into(),
             first,
             count,

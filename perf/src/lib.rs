@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+pub mod counts;
 pub mod delay;
+pub mod flame;
 pub mod fleet;
 pub mod hold;
 pub mod limits;

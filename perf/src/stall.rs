@@ -67,7 +67,11 @@ pub async fn measure(
     drop(others);
     sleep(duration / 2).await;
     let after = throughput(&mut stream, duration).await?;
-    Ok(Stall { alone: [before, after], beside, growth })
+    Ok(Stall {
+        alone: [before, after],
+        beside,
+        growth,
+    })
 }
 
 async fn throughput(stream: &mut TcpStream, duration: Duration) -> Result<f64> {
@@ -92,10 +96,18 @@ mod tests {
     #[tokio::test]
     async fn a_stall_is_measured() {
         let endpoints = target::start(Ipv4Addr::LOCALHOST.into(), None).unwrap();
-        let route = Route { via: Via::Direct, endpoints };
+        let route = Route {
+            via: Via::Direct,
+            endpoints,
+        };
         let mut watched = Roles::default();
         watched.add("me", std::process::id());
-        let stall = measure(&route, &watched, 3, Duration::from_millis(50)).await.unwrap();
-        assert!(stall.kept() > 0.0 && stall.growth.contains_key("me"), "{stall:?}");
+        let stall = measure(&route, &watched, 3, Duration::from_millis(50))
+            .await
+            .unwrap();
+        assert!(
+            stall.kept() > 0.0 && stall.growth.contains_key("me"),
+            "{stall:?}"
+        );
     }
 }

@@ -34,7 +34,10 @@ pub struct Storm {
 /// # Errors
 /// The manager refuses an edge, or there are more than one process can hold.
 pub async fn run(manager_url: &str, key: &str, edges: usize, watched: &Roles) -> Result<Storm> {
-    ensure!(edges <= UNITS_PER_HOLDER, "at most {UNITS_PER_HOLDER} edges");
+    ensure!(
+        edges <= UNITS_PER_HOLDER,
+        "at most {UNITS_PER_HOLDER} edges"
+    );
     let manager = Manager::new(manager_url)?;
     let mut fleet = Fleet::enrol(manager, key, 0, edges).await?;
     fleet.connect(REQUESTS_AT_A_TIME).await?;
@@ -51,6 +54,9 @@ pub async fn run(manager_url: &str, key: &str, edges: usize, watched: &Roles) ->
         seconds: round.elapsed.as_secs_f64(),
         latency: round.latency,
         retries: round.retries,
-        cpu_us_per_edge: spent.into_iter().map(|(role, cpu)| (role, each(cpu))).collect(),
+        cpu_us_per_edge: spent
+            .into_iter()
+            .map(|(role, cpu)| (role, each(cpu)))
+            .collect(),
     })
 }

@@ -159,15 +159,12 @@ async fn http_connect(
     stream.write_all(head.as_bytes()).await?;
     let mut input = BytesMut::with_capacity(512);
     while !input.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
-        ensure!(
-            stream.read_buf(&mut input).await? > 0,
-            "the proxy hung up"
-        );
+        ensure!(stream.read_buf(&mut input).await? > 0, "the proxy hung up");
         ensure!(
             input.len() < MAX_PROXY_ANSWER,
             "the proxy's answer has no end"
         );
-    };
+    }
     if input.get(9..12) != Some(b"200") {
         let line = input
             .as_ref()

@@ -104,7 +104,7 @@ fn programs() -> Vec<String> {
     let rathole = crate::subject::tools().join("rathole");
     let versions = [
         of("haproxy", &["-v"]),
-        of(&rathole.display().to_string(), &["--version"]),
+        format!("rathole {}", version_line(&rathole.display().to_string())),
         of(
             "dpkg-query",
             &["-W", "-f=${Package} ${Version}", "microsocks"],
@@ -115,6 +115,18 @@ fn programs() -> Vec<String> {
         .into_iter()
         .filter(|version| !version.is_empty())
         .collect()
+}
+
+/// The version in the description that rathole gives of its build.
+fn version_line(program: &str) -> String {
+    let text = output(program, &["--version"]);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Build Version:"));
+    line.map_or_else(
+        || "not installed".to_owned(),
+        |version| version.trim().to_owned(),
+    )
 }
 
 /// What a program says; nothing if it is not there.

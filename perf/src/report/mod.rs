@@ -4,6 +4,7 @@
 pub mod chart;
 pub mod compare;
 mod machine;
+pub mod page;
 pub mod table;
 
 use std::{fs, path::Path};
@@ -107,19 +108,19 @@ impl Metric {
             Self::CpuPerEcho => "CPU per 64-byte echo",
             Self::CpuPerConnection => "CPU per new connection",
             Self::CpuPerHttpConnect => "CPU per new connection, HTTP CONNECT",
-            Self::ThroughputDown => "bulk throughput down, 16 sessions",
-            Self::ThroughputUp => "bulk throughput up, 16 sessions",
+            Self::ThroughputDown => "bulk throughput down",
+            Self::ThroughputUp => "bulk throughput up",
             Self::EchoP99 => "64-byte echo, p99",
             Self::ConnectionP99 => "new connection, p99",
             Self::MemoryPerSession => "memory per idle session",
             Self::MemoryPerTunnel => "memory per idle tunnel",
             Self::CpuIdleTunnels => "CPU of 10,000 idle tunnels",
-            Self::StallKept => "throughput kept beside 50 stalled sessions",
-            Self::StallGrowth => "memory grown by 50 stalled sessions",
+            Self::StallKept => "throughput kept beside stalled sessions",
+            Self::StallGrowth => "memory grown by stalled sessions",
             Self::DelayedFirstByte => "connect and first byte at 50 ms RTT",
             Self::DelayedDown => "one session down at 50 ms RTT",
             Self::DelayedUp => "one session up at 50 ms RTT",
-            Self::StormTime => "2,000 edges reconnected within",
+            Self::StormTime => "all edges of a storm back within",
             Self::StormCpu => "CPU per reconnecting edge",
             Self::WrkProxyRate => "wrk through the HTTP proxy",
             Self::WrkProxyCpu => "CPU per request through the HTTP proxy",

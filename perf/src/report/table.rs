@@ -11,38 +11,23 @@ struct Column {
     role: &'static str,
 }
 
-const COLUMNS: [Column; 6] = [
-    Column {
-        title: "PoP",
-        subject: "titan",
-        role: "pop",
-    },
-    Column {
-        title: "edge",
-        subject: "titan",
-        role: "edge",
-    },
-    Column {
-        title: "manager",
-        subject: "titan",
-        role: "manager",
-    },
-    Column {
-        title: "HAProxy",
-        subject: "haproxy",
-        role: "relay",
-    },
-    Column {
-        title: "rathole server",
-        subject: "rathole",
-        role: "server",
-    },
-    Column {
-        title: "rathole client + microsocks",
-        subject: "rathole",
-        role: "client",
-    },
+const COLUMNS: [Column; 7] = [
+    column("PoP", "titan", "pop"),
+    column("edge", "titan", "edge"),
+    column("manager", "titan", "manager"),
+    column("HAProxy", "haproxy", "relay"),
+    column("rathole server", "rathole", "server"),
+    column("rathole client", "rathole", "client"),
+    column("microsocks", "rathole", "socks"),
 ];
+
+const fn column(title: &'static str, subject: &'static str, role: &'static str) -> Column {
+    Column {
+        title,
+        subject,
+        role,
+    }
+}
 
 /// The whole report.
 pub fn markdown(report: &Report) -> String {
@@ -141,10 +126,10 @@ mod tests {
         let mut report = report([6.0, 6.0], [9.0, 9.0], [12.0, 12.0]);
         report.add(Metric::StallKept, "titan", WHOLE, 99.6);
         let text = markdown(&report);
-        let row = "| CPU per 64-byte echo, µs | 6.00 | 9.00 |  | 12.0 |  |  | 0.50 | 0.75 |";
+        let row = "| CPU per 64-byte echo, µs | 6.00 | 9.00 |  | 12.0 |  |  |  | 0.50 | 0.75 |";
         assert!(text.contains(row), "{text}");
         assert!(
-            text.contains("| throughput kept beside 50 stalled sessions, % | 99.6 |"),
+            text.contains("| throughput kept beside stalled sessions, % | 99.6 |"),
             "{text}"
         );
     }

@@ -32,7 +32,10 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// # Errors
 /// A subject fails.
 pub(super) async fn run(bench: &mut Bench) -> Result<()> {
-    let stage = Stage { link: Some(Link::delaying(ONE_WAY)), ..bench.stage() };
+    let stage = Stage {
+        link: Some(Link::delaying(ONE_WAY)),
+        ..bench.stage()
+    };
     for subject in bench.subjects.clone() {
         let running = subject.start(&stage).await?;
         let measured = one(bench, subject.name(), running.route()).await;
@@ -46,15 +49,22 @@ async fn one(bench: &mut Bench, name: &str, route: &Route) -> Result<()> {
     let mut waits = Vec::new();
     for _ in 0..CONNECTIONS {
         let wait = first_byte(route).await?.as_secs_f64() * 1e3;
-        bench.report.add(Metric::DelayedFirstByte, name, WHOLE, wait);
+        bench
+            .report
+            .add(Metric::DelayedFirstByte, name, WHOLE, wait);
         waits.push(wait);
     }
     waits.sort_by(f64::total_cmp);
-    let (down, up) = (throughput(bench, route, Work::Down).await?, throughput(bench, route, Work::Up).await?);
+    let (down, up) = (
+        throughput(bench, route, Work::Down).await?,
+        throughput(bench, route, Work::Up).await?,
+    );
     bench.report.add(Metric::DelayedDown, name, WHOLE, down);
     bench.report.add(Metric::DelayedUp, name, WHOLE, up);
     let wait = waits[CONNECTIONS / 2];
-    bench.say(&format!("{name}: first byte {wait:.1} ms, down {down:.0} MB/s, up {up:.0} MB/s"));
+    bench.say(&format!(
+        "{name}: first byte {wait:.1} ms, down {down:.0} MB/s, up {up:.0} MB/s"
+    ));
     Ok(())
 }
 
@@ -68,6 +78,11 @@ async fn first_byte(route: &Route) -> Result<Duration> {
 }
 
 async fn throughput(bench: &Bench, route: &Route, work: Work) -> Result<f64> {
-    let plan = Plan { work, sessions: 1, warm_up: WARM_UP, duration: bench.lengths.duration };
+    let plan = Plan {
+        work,
+        sessions: 1,
+        warm_up: WARM_UP,
+        duration: bench.lengths.duration,
+    };
     Ok(load::run(&plan, route, &Roles::default()).await?.rate() / 1e6)
 }

@@ -49,7 +49,10 @@ pub(super) async fn tunnels(bench: &mut Bench) -> Result<()> {
     for subject in bench.subjects.clone() {
         match &subject {
             Subject::Titan(titan) => {
-                let alone = Subject::Titan(Titan { with_edge: false, ..titan.clone() });
+                let alone = Subject::Titan(Titan {
+                    with_edge: false,
+                    ..titan.clone()
+                });
                 let running = alone.start(&stage).await?;
                 let measured = hold_tunnels(bench, &running).await;
                 running.stop().await;
@@ -74,8 +77,14 @@ async fn hold_tunnels(bench: &mut Bench, running: &Running) -> Result<()> {
     let idle = hold::measure(&unit, count, duration, running.roles()).await?;
     note(bench, Metric::MemoryPerTunnel, &running.name, &idle);
     for (role, &percent) in &idle.cpu_percent {
-        bench.report.add(Metric::CpuIdleTunnels, &running.name, role, percent);
-        bench.say(&format!("{count} idle tunnels: {role} {percent:.2} % of a core"));
+        #[expect(clippy::cast_precision_loss, reason = "at most thousands")]
+        let of_ten_thousand = percent * 10_000.0 / count as f64;
+        bench
+            .report
+            .add(Metric::CpuIdleTunnels, &running.name, role, of_ten_thousand);
+        bench.say(&format!(
+            "{count} idle tunnels: {role} {percent:.2} % of a core"
+        ));
     }
     Ok(())
 }
@@ -85,7 +94,10 @@ async fn peer_tunnels(bench: &mut Bench, subject: &Subject) -> Result<()> {
     let count = bench.lengths.peer_tunnels;
     let mut resident = Vec::new();
     for tunnels in [0, count] {
-        let stage = Stage { tunnels, ..bench.stage() };
+        let stage = Stage {
+            tunnels,
+            ..bench.stage()
+        };
         let running = subject.start(&stage).await?;
         sleep(bench.lengths.settle * 2).await;
         resident.push(running.roles().resident()?);
@@ -93,18 +105,31 @@ async fn peer_tunnels(bench: &mut Bench, subject: &Subject) -> Result<()> {
     }
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = |role: &String| (resident[1][role] as f64 - resident[0][role] as f64) / count as f64;
-    let bytes_per_unit = resident[1].keys().map(|role| (role.clone(), each(role))).collect();
-    let idle = Idle { count, bytes_per_unit, cpu_percent: BTreeMap::new() };
+    let bytes_per_unit = resident[1]
+        .keys()
+        .map(|role| (role.clone(), each(role)))
+        .collect();
+    let idle = Idle {
+        count,
+        bytes_per_unit,
+        cpu_percent: BTreeMap::new(),
+    };
     note(bench, Metric::MemoryPerTunnel, subject.name(), &idle);
     Ok(())
 }
 
 fn note(bench: &mut Bench, metric: Metric, subject: &str, idle: &Idle) {
-    for (role, bytes) in idle.bytes_per_unit.iter().filter(|(role, _)| *role != "manager") {
+    for (role, bytes) in idle
+        .bytes_per_unit
+        .iter()
+        .filter(|(role, _)| *role != "manager")
+    {
         let kib = bytes / 1024.0;
         bench.report.add(metric, subject, role, kib);
         let (title, count) = (metric.title(), idle.count);
-        bench.say(&format!("{title}: {subject} {role} {kib:.2} KiB ({count} held)"));
+        bench.say(&format!(
+            "{title}: {subject} {role} {kib:.2} KiB ({count} held)"
+        ));
     }
 }
 

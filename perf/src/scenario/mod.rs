@@ -7,12 +7,17 @@ mod steady;
 mod storm;
 mod wrk;
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
-    limits::START_TIMEOUT, process::Process, report::Report, subject::Subject, target::Endpoints,
+    flame, limits::START_TIMEOUT, load::Work, process::Process, report::Report, subject::Subject,
+    target::Endpoints,
 };
 
 /// How long and how much; the defaults keep a run within ten minutes.
@@ -95,13 +100,25 @@ impl Scenario {
     ];
 }
 
+impl Default for Lengths {
+    fn default() -> Self {
+        // What the command line has without arguments.
+        #[derive(clap::Parser)]
+        struct Only {
+            #[command(flatten)]
+            lengths: Lengths,
+        }
+        <Only as clap::Parser>::parse_from(["titan-perf"]).lengths
+    }
+}
+
 impl Bench {
     /// Starts the targets, in a process of their own.
     ///
     /// # Errors
     /// They do not start.
     pub async fn new(subjects: Vec<Subject>, lengths: Lengths, report: Report) -> Result<Self> {
-        let log = std::path::Path::new("/dev/stderr");
+        let log = Path::new("/dev/stderr");
         let listen = format!("--listen={}", Ipv4Addr::LOCALHOST);
         let this = std::env::current_exe()?;
         let mut target = Process::start(&this, &["target", &listen], &[], log)?;
@@ -136,6 +153,27 @@ impl Bench {
         }
         self.target.stop().await;
         Ok(self.report)
+    }
+
+    /// Draws flame graphs of the first subject under each of `works`.
+    ///
+    /// # Errors
+    /// It fails under load, or a program that draws is missing.
+    pub async fn draw(
+        self,
+        works: &[Work],
+        duration: Duration,
+        directory: &Path,
+    ) -> Result<Vec<PathBuf>> {
+        let subject = self.subjects.first().context("nothing to draw")?;
+        let running = subject.start(&self.stage()).await?;
+        let mut files = Vec::new();
+        for &work in works {
+            files.extend(flame::draw(&running, work, duration, directory).await?);
+        }
+        running.stop().await;
+        self.target.stop().await;
+        Ok(files)
     }
 
     fn say(&self, text: &str) {

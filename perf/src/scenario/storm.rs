@@ -16,8 +16,13 @@ use crate::{
 pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let stage = bench.stage();
     for subject in bench.subjects.clone() {
-        let Subject::Titan(titan) = &subject else { continue };
-        let alone = Subject::Titan(Titan { with_edge: false, ..titan.clone() });
+        let Subject::Titan(titan) = &subject else {
+            continue;
+        };
+        let alone = Subject::Titan(Titan {
+            with_edge: false,
+            ..titan.clone()
+        });
         let running = alone.start(&stage).await?;
         let control = running.control().context("no control plane")?.clone();
         let edges = bench.lengths.storm;
@@ -27,7 +32,10 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
         let found = found.with_context(|| format!("a storm of {edges} edges\n{logs}"))?;
         let (name, elapsed) = (subject.name(), found.seconds);
         bench.report.add(Metric::StormTime, name, WHOLE, elapsed);
-        let mut line = format!("{edges} edges back in {elapsed:.2} s, {} retries", found.retries);
+        let mut line = format!(
+            "{edges} edges back in {elapsed:.2} s, {} retries",
+            found.retries
+        );
         for (role, micros) in &found.cpu_us_per_edge {
             bench.report.add(Metric::StormCpu, name, role, *micros);
             line += &format!(", {role} {micros:.0} µs each");

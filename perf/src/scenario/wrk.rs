@@ -36,7 +36,9 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let stage = bench.stage();
     let nginx = Nginx::start().await?;
     for subject in bench.subjects.clone() {
-        let Subject::Titan(_) = &subject else { continue };
+        let Subject::Titan(_) = &subject else {
+            continue;
+        };
         let running = subject.start(&stage).await?;
         let measured = both(bench, &running, nginx.address).await;
         running.stop().await;
@@ -48,21 +50,37 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
 
 async fn both(bench: &mut Bench, running: &Running, nginx: SocketAddr) -> Result<()> {
     let control = running.control().context("no control plane")?;
-    let Via::Socks5 { proxy, .. } = &running.route().via else { bail!("no proxy") };
+    let Via::Socks5 { proxy, .. } = &running.route().via else {
+        bail!("no proxy")
+    };
     let login = format!("{}:{}", control.login.user, control.login.password);
     let env = [
         ("TITAN_PERF_URL", format!("http://{nginx}/")),
-        ("TITAN_PERF_AUTHORIZATION", format!("Basic {}", BASE64.encode(login))),
+        (
+            "TITAN_PERF_AUTHORIZATION",
+            format!("Basic {}", BASE64.encode(login)),
+        ),
     ];
-    let through = measure(bench, running, "proxy", &format!("http://{proxy}"), &env).await?;
+    let mut through = measure(bench, running, "proxy", &format!("http://{proxy}"), &env).await?;
+    through.1.remove("manager");
     use Metric::{WrkApiCpu, WrkApiFailed, WrkApiRate};
     use Metric::{WrkProxyCpu, WrkProxyFailed, WrkProxyRate};
-    note(bench, &running.name, [WrkProxyRate, WrkProxyCpu, WrkProxyFailed], through);
+    note(
+        bench,
+        &running.name,
+        [WrkProxyRate, WrkProxyCpu, WrkProxyFailed],
+        through,
+    );
     let token = format!("Bearer {}", control.admin.token);
     let env = [("TITAN_PERF_AUTHORIZATION", token)];
     let (api, mut cpu) = measure(bench, running, "api", &control.url, &env).await?;
     cpu.retain(|role, _| role == "manager");
-    note(bench, &running.name, [WrkApiRate, WrkApiCpu, WrkApiFailed], (api, cpu));
+    note(
+        bench,
+        &running.name,
+        [WrkApiRate, WrkApiCpu, WrkApiFailed],
+        (api, cpu),
+    );
     Ok(())
 }
 
@@ -77,7 +95,14 @@ async fn measure(
     let seconds = bench.lengths.wrk.as_secs().max(1);
     let before = running.roles().cpu()?;
     let output = Command::new("wrk")
-        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "-s", &script, url])
+        .args([
+            "-t1",
+            &format!("-c{CONNECTIONS}"),
+            &format!("-d{seconds}s"),
+            "-s",
+            &script,
+            url,
+        ])
         .envs(env.iter().map(|(name, value)| (name, value)))
         .kill_on_drop(true)
         .output()
@@ -97,11 +122,18 @@ fn note(
     (summary, cpu): (Summary, Cpu),
 ) {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let (requests, wrong, seconds) =
-        (summary.requests as f64, summary.failed as f64, summary.microseconds as f64 / 1e6);
+    let (requests, wrong, seconds) = (
+        summary.requests as f64,
+        summary.failed as f64,
+        summary.microseconds as f64 / 1e6,
+    );
     bench.report.add(rate, name, WHOLE, requests / seconds);
     bench.report.add(failed, name, WHOLE, wrong);
-    let mut line = format!("{}: {:.0}/s, {wrong} failed", rate.title(), requests / seconds);
+    let mut line = format!(
+        "{}: {:.0}/s, {wrong} failed",
+        rate.title(),
+        requests / seconds
+    );
     for (role, cpu) in cpu {
         let micros = cpu.as_secs_f64() * 1e6 / requests;
         bench.report.add(each, name, &role, micros);
@@ -139,6 +171,10 @@ impl Nginx {
         let args = ["-e", "stderr", "-p", directory, "-c", config];
         let process = Process::start(program, &args, &[], &files.path().join("log"))?;
         until_ok("nginx", || Via::Direct.dial(address, None)).await?;
-        Ok(Self { process, address, _files: files })
+        Ok(Self {
+            process,
+            address,
+            _files: files,
+        })
     }
 }
