@@ -228,6 +228,7 @@ async fn malformed_clients_are_closed_and_counted() {
                 .await,
             1
         );
+        drop(client);
         world.metric_becomes("handshakes_active", 0).await;
         world.stop().await;
     }
