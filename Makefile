@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Seconds per fuzz target.
 FUZZ_SECONDS ?= 10
 
-.PHONY: up test lint bench fuzz autobahn test-tools
+.PHONY: up test lint bench perf fuzz autobahn test-tools
 
 ## up: start manager, PoP and an edge on this machine, with data under ./titan-data
 up:
@@ -23,6 +23,10 @@ lint:
 ## bench: micro-benchmarks
 bench:
 	$(CARGO) bench -p benches
+
+## perf: measure the whole system beside other programs, with a table and flame graphs
+perf:
+	perf/run.sh
 
 ## fuzz: run every fuzz target for FUZZ_SECONDS; needs a nightly compiler
 fuzz:
