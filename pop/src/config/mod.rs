@@ -9,6 +9,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use titan_proto::control::ReplyMode;
+use tracing_subscriber::EnvFilter;
 
 pub use overrides::Overrides;
 
@@ -165,6 +166,9 @@ impl Config {
         if self.shards > MAX_SHARDS {
             return Err(value("shards", format!("at most {MAX_SHARDS}")));
         }
+        if let Err(error) = EnvFilter::try_new(&self.log_level) {
+            return Err(value("log_level", error.to_string()));
+        }
         if self.linger_s == 0 {
             return Err(value("linger_s", "must be at least 1"));
         }
@@ -306,6 +310,7 @@ mod tests {
             "colour = 1",
             "shards = \"two\"",
             "linger_s = 0",
+            "log_level = \"titan_pop=loud\"",
             "io = \"kqueue\"",
             "advertise_tunnel_url = \"http://x\"",
             "credential_file = \"/x\"",

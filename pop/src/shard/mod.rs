@@ -51,7 +51,7 @@ pub struct Setup {
 
 /// Runs a shard on the calling thread until it has drained. Tells `ready` once whether it came up.
 pub fn run(setup: Setup, ready: &mpsc::Sender<io::Result<()>>) {
-    let (id, mesh) = (setup.id, setup.mesh.clone());
+    let _ended = Ended(setup.id, setup.mesh.clone());
     let (driver, stats) = (setup.driver, Arc::clone(&setup.metrics.net));
     let came_up = ready.clone();
     let result = run_core(driver, stats, async move {
@@ -69,7 +69,15 @@ pub fn run(setup: Setup, ready: &mpsc::Sender<io::Result<()>>) {
     if let Err(error) = result {
         let _ = ready.send(Err(error));
     }
-    mesh.report(Report::ShardEnded(id));
+}
+
+/// Says that a shard has ended, even if by a panic: the control thread waits for all of them.
+struct Ended(ShardId, Mesh);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.1.report(Report::ShardEnded(self.0));
+    }
 }
 
 struct Shard {

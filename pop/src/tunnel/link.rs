@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     directory::{TunnelEntry, TunnelKey},
+    limits::TUNNEL_HELLO_TIMEOUT,
     mesh::{News, Report, TunnelMove},
     metrics::{Held, TunnelEnd},
     net::{Notify, Socket, spawn_guarded},
@@ -31,12 +32,7 @@ use crate::{
 /// When epoll has no room for the socket; the tunnel is gone then.
 pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
     let socket = Socket::adopt(arrived.fd)?;
-    let conn = Connection::new(
-        Side::Pop,
-        Settings::default(),
-        rand::random(),
-        Instant::now(),
-    );
+    let conn = Connection::new(Side::Pop, settings(), rand::random(), Instant::now());
     let tunnel = core.tunnels.borrow_mut().insert(|key| {
         let entry = TunnelEntry::new(key, arrived.node, arrived.region, arrived.peer);
         Rc::new(Tunnel {
@@ -57,6 +53,14 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
     );
     spawn_guarded("tunnel writer", writer::run(tunnel));
     Ok(())
+}
+
+/// What is asked of edges: the protocol's own limits but for what is this program's to decide.
+fn settings() -> Settings {
+    Settings {
+        hello_timeout: TUNNEL_HELLO_TIMEOUT,
+        ..Settings::default()
+    }
 }
 
 /// A tunnel that this shard owns.
