@@ -42,8 +42,8 @@ pub use error::{ConfigError, DialPopError, IdentityError, ManagerError, OpenErro
 pub use metrics::{Counter, Metrics};
 
 use crate::{
-    agent::Agent, identity::Identity, manager::Manager, net::Runtime,
-    policy::Policy, resolve::Resolver, session::Egress,
+    agent::Agent, identity::Identity, manager::Manager, net::Runtime, policy::Policy,
+    resolve::Resolver, session::Egress,
 };
 
 /// A running edge. Dropping it stops it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Silence after which a PoP counts as gone and its nodes as offline (DESIGN §7). PoPs send a
+/// Silence after which a PoP counts as gone and its nodes as offline. PoPs send a
 /// heartbeat every few seconds, so that one or two may be lost.
 pub(crate) const POP_SILENCE: Duration = Duration::from_secs(15);
 

@@ -448,10 +448,7 @@ fn breaches_close_the_tunnel_with_their_code() {
 fn only_the_pop_opens_and_only_the_edge_accepts() {
     let mut tunnel = Tunnel::new(Settings::default());
     let id = tunnel.open();
-    assert_eq!(
-        tunnel.edge.open(&request()),
-        Err(OpenError::WrongSide)
-    );
+    assert_eq!(tunnel.edge.open(&request()), Err(OpenError::WrongSide));
     let mut opened = forged(FrameKind::Opened, Some(id), &[1, 0, 0, 0, 0, 0, 0]);
     let outcome = tunnel.edge.handle_input(&mut opened, tunnel.now);
     assert_eq!(outcome, Err(Violation::WrongSide(FrameKind::Opened)));

@@ -5,7 +5,7 @@
 //! * *News* is everything a shard must not miss: tunnels that come and go, answers from the
 //!   control thread, the end. Each piece answers something bounded, so the queue needs no bound.
 //!
-//! No waker crosses a thread (DESIGN §3): the receiving shard waits on its doorbell like on any
+//! No waker crosses a thread (ARCHITECTURE.md, "Living with monoio"): the receiving shard waits on its doorbell like on any
 //! socket.
 
 mod messages;

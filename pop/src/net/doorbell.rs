@@ -1,6 +1,6 @@
 //! How one thread gets the attention of another's core.
 //!
-//! The runtime's own wakers must not cross threads (DESIGN §3), so a core waits on an event
+//! The runtime's own wakers must not cross threads (ARCHITECTURE.md, "Living with monoio"), so a core waits on an event
 //! descriptor as on any socket, and other threads write to it.
 
 use std::{

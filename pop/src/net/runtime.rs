@@ -1,6 +1,6 @@
 //! Which driver a core waits with, found out once before any core starts.
 //!
-//! Flags measured on a plain relay (DESIGN §3): COOP_TASKRUN saves an eighth of the CPU against
+//! Flags measured on a plain relay (ARCHITECTURE.md, "Living with monoio"): COOP_TASKRUN saves an eighth of the CPU against
 //! no flags; SINGLE_ISSUER adds nothing; DEFER_TASKRUN makes it worse with this runtime.
 
 use std::{future::Future, io, sync::Arc};
