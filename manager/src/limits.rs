@@ -81,7 +81,11 @@ pub(crate) const MAX_NODES_PER_POP: usize = 200_000;
 /// cores hash, takes a fraction of it.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Requests in progress; more are turned away with 503. Bounds memory and the queue in front of
+/// Requests without credentials in progress, which are the edges': apart from the others, so that
+/// nobody can keep operators and PoPs out by sending bodies slowly.
+pub(crate) const MAX_ANONYMOUS_REQUESTS: usize = 512;
+
+/// Requests in progress that show credentials; more are turned away with 503. Bounds memory and the queue in front of
 /// the store's single writer, which does some hundred durable writes a second.
 pub(crate) const MAX_REQUESTS: usize = 512;
 

@@ -110,6 +110,10 @@ pub const POOLED_BUFFERS: usize = 64;
 /// loses its first three SYNs takes 7 s; browsers give up after some 20.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How often to look whether a client is gone while nobody reads from it. Soon enough to free what
+/// the session holds, rare enough to cost nothing.
+pub const CLIENT_WATCH: Duration = Duration::from_secs(2);
+
 /// Longest a peer may take to hear the last words on a connection and to close it.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -178,6 +182,10 @@ pub const VERIFIED_LOGINS: usize = 100_000;
 
 /// Password checks that may wait for a free core on the control side; each takes some 20 ms.
 pub const QUEUED_VERIFICATIONS: usize = 1024;
+
+/// Checks of one user's password that may run or wait. Clients with the same password share one, so
+/// only guesses and a password change need more than one.
+pub const VERIFICATIONS_PER_USER: usize = 4;
 
 // ---- Control plane -----------------------------------------------------------------------------
 

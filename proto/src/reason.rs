@@ -136,6 +136,30 @@ impl Reason {
         self as u8
     }
 
+    /// The reason as the PoP believes it when an edge gives it. What only the PoP can know, such as
+    /// a wrong password or a used-up package, becomes a general failure: an edge must not be able
+    /// to make a browser drop its user's password.
+    pub const fn as_given_by_edge(self) -> Self {
+        match self {
+            Self::ConnectionRefused
+            | Self::HostUnreachable
+            | Self::NetworkUnreachable
+            | Self::NameNotFound
+            | Self::NameTimedOut
+            | Self::TimedOut
+            | Self::DeniedByPolicy
+            | Self::EdgeGone
+            | Self::TargetReset
+            | Self::ProtocolError
+            | Self::UnknownSession
+            | Self::TooManySessions
+            | Self::Draining
+            | Self::Idle
+            | Self::Unsupported => self,
+            _ => Self::GeneralFailure,
+        }
+    }
+
     /// The reply field of a SOCKS5 answer (RFC 1928 §6).
     pub const fn socks5_reply(self) -> Reply {
         self.facts().socks5

@@ -200,6 +200,22 @@ fn a_refusal_reaches_the_pop_with_its_reason() {
 }
 
 #[test]
+fn an_edge_cannot_speak_for_the_pop() {
+    let mut tunnel = Tunnel::new(Settings::default());
+    for reason in [
+        Reason::AuthenticationFailed,
+        Reason::QuotaExhausted,
+        Reason::UserDisabled,
+    ] {
+        let id = tunnel.open();
+        tunnel.edge.reset(id, reason, "");
+        tunnel.exchange();
+        let reset = Reset::new(Reason::GeneralFailure);
+        assert_eq!(events(&mut tunnel.pop), [Event::Reset { id, reset }]);
+    }
+}
+
+#[test]
 fn nobody_sends_more_than_was_granted() {
     let mut tunnel = Tunnel::new(Settings::default());
     let id = tunnel.open();

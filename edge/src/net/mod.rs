@@ -100,6 +100,14 @@ impl Stream {
         let _ = self.control().shutdown(Shutdown::Both);
     }
 
+    /// Whether the socket, when it is closed, resets the connection instead of ending it. The kernel
+    /// does so also for a process that was killed.
+    pub(crate) fn reset_on_close(&self, reset: bool) {
+        // Fails where the connection is gone already.
+        let linger = reset.then_some(std::time::Duration::ZERO);
+        let _ = self.control().set_linger(linger);
+    }
+
     /// Ends the connection with a RST: what was not sent is dropped, and the peer cannot take this
     /// for a clean end. Every operation on the socket ends.
     pub(crate) fn reset(&self) {

@@ -109,7 +109,11 @@ async fn serve(
         Stream::adopt(target, egress.backend).map_err(|error| Reason::from_io(error.kind()))?;
     session.accept(Some(&target), bound)?;
     egress.metrics.sessions_connected.add(1);
-    relay::relay(session, &target, &egress.metrics).await
+    // Until both directions have ended, the target must not take a close for an end.
+    target.reset_on_close(true);
+    relay::relay(session, &target, &egress.metrics).await?;
+    target.reset_on_close(false);
+    Ok(())
 }
 
 /// The policy comes after the name's resolution: a public name may stand for a private address.

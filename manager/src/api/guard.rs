@@ -21,7 +21,13 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let (method, started) = (request.method().clone(), Instant::now());
     let is_vital = route == super::health::PATH;
-    let place = Arc::clone(&app.requests).try_acquire_owned();
+    // Who shows no credentials can only crowd out its like; who shows wrong ones is turned away
+    // before its body is read.
+    let places = match request.headers().contains_key(header::AUTHORIZATION) {
+        true => &app.requests,
+        false => &app.anonymous_requests,
+    };
+    let place = Arc::clone(places).try_acquire_owned();
     let mut response = if place.is_ok() || is_vital {
         timeout(limits::REQUEST_TIMEOUT, next.run(request))
             .await

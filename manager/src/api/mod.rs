@@ -36,6 +36,7 @@ pub(crate) struct App {
     pub(crate) signer: Arc<TokenSigner>,
     pub(crate) max_tunnels_per_pop: u32,
     requests: Arc<Semaphore>,
+    anonymous_requests: Arc<Semaphore>,
     heartbeats: Arc<Semaphore>,
 }
 
@@ -52,6 +53,7 @@ impl App {
             signer: Arc::new(signer),
             max_tunnels_per_pop,
             requests: Arc::new(Semaphore::new(limits::MAX_REQUESTS)),
+            anonymous_requests: Arc::new(Semaphore::new(limits::MAX_ANONYMOUS_REQUESTS)),
             heartbeats: Arc::new(Semaphore::new(limits::MAX_HEARTBEATS)),
         }
     }

@@ -3,7 +3,10 @@
 //! An argon2 check takes some 20 ms of a core that shards need, so only a few run at a time, a
 //! bounded number waits, and a login that was verified for one shard is known for all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use argon2::{Argon2, PasswordVerifier, password_hash::phc::PasswordHash};
 use titan_proto::control::{UserName, UserRecord};
@@ -11,7 +14,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{Manager, manager::ManagerError, verified::Verified};
 use crate::{
-    limits::{LOOKUPS_AT_A_TIME, QUEUED_VERIFICATIONS},
+    limits::{LOOKUPS_AT_A_TIME, QUEUED_VERIFICATIONS, VERIFICATIONS_PER_USER},
     mesh::{LoginRequest, Mesh, News},
     users::{LoginAnswer, LoginKey},
 };
@@ -27,6 +30,8 @@ pub(super) struct Logins {
     queue: Semaphore,
     /// Places for checks that run.
     checks: Semaphore,
+    /// Checks that run or wait, by user: guesses at one password must not fill the queue for all.
+    by_user: Mutex<HashMap<UserName, usize>>,
 }
 
 impl Logins {
@@ -40,6 +45,7 @@ impl Logins {
             lookups: Semaphore::new(LOOKUPS_AT_A_TIME),
             queue: Semaphore::new(QUEUED_VERIFICATIONS),
             checks: Semaphore::new((cores / CORES_PER_CHECK).max(1)),
+            by_user: Mutex::default(),
         }
     }
 
@@ -101,6 +107,7 @@ impl Logins {
 
     /// Whether `password` is the user's; `None` where too many wait or the hash is no hash.
     async fn verify(&self, record: &UserRecord, password: String) -> Option<bool> {
+        let _turn = Turn::take(&self.by_user, &record.name)?;
         let _waiting = self.queue.try_acquire().ok()?;
         let _running = self.checks.acquire().await.ok()?;
         let hash = record.password_hash.clone();
@@ -109,6 +116,37 @@ impl Logins {
 
     fn verified(&self) -> std::sync::MutexGuard<'_, Verified> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of a user's places among the checks.
+struct Turn<'a> {
+    taken: &'a Mutex<HashMap<UserName, usize>>,
+    name: &'a UserName,
+}
+
+impl<'a> Turn<'a> {
+    fn take(taken: &'a Mutex<HashMap<UserName, usize>>, name: &'a UserName) -> Option<Self> {
+        let mut places = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = places.entry(name.clone()).or_default();
+        if *own >= VERIFICATIONS_PER_USER {
+            return None;
+        }
+        *own += 1;
+        drop(places);
+        Some(Self { taken, name })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut places = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = places.get_mut(self.name) {
+            *own -= 1;
+            if *own == 0 {
+                places.remove(self.name);
+            }
+        }
     }
 }
 
@@ -135,6 +173,27 @@ mod tests {
     use argon2::PasswordHasher;
 
     use super::*;
+
+    #[test]
+    fn guesses_at_one_user_leave_room_for_others() {
+        let taken = Mutex::default();
+        let (alice, bob): (UserName, UserName) = (
+            "alice".parse().expect("a name"),
+            "bob".parse().expect("a name"),
+        );
+        let turns: Vec<_> = (0..VERIFICATIONS_PER_USER)
+            .map(|_| Turn::take(&taken, &alice))
+            .collect();
+        assert!(turns.iter().all(Option::is_some));
+        assert!(Turn::take(&taken, &alice).is_none());
+        assert!(Turn::take(&taken, &bob).is_some());
+        drop(turns);
+        assert!(Turn::take(&taken, &alice).is_some());
+        assert!(
+            taken.lock().expect("whole").is_empty(),
+            "nothing is kept of those who left"
+        );
+    }
 
     #[test]
     fn passwords_are_checked_against_argon2id_hashes() {

@@ -10,6 +10,7 @@ use std::{
 use bytes::BytesMut;
 use monoio::net::TcpStream;
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg},
 };
@@ -139,10 +140,28 @@ impl Socket {
         let _ = rustix::net::shutdown(self.fd(), Shutdown::Both);
     }
 
+    /// Whether the connection has broken. Says so without reading, so that bytes that arrived
+    /// before stay where they are.
+    pub fn is_broken(&self) -> bool {
+        let fd = self.fd();
+        let mut asked = [PollFd::new(&fd, PollFlags::empty())];
+        // An error is told though it was not asked for. A hang-up is none: both ends may have said
+        // all they had to say, and some of it may be unread.
+        poll(&mut asked, Some(&Timespec::default())).is_ok()
+            && asked[0].revents().contains(PollFlags::ERR)
+    }
+
+    /// Whether the socket, when it is closed, resets the connection instead of ending it. The
+    /// kernel does so also for a process that was killed.
+    pub fn reset_on_close(&self, reset: bool) {
+        // It fails only where the connection is gone already.
+        let _ = SockRef::from(&self.fd()).set_linger(reset.then_some(Duration::ZERO));
+    }
+
     /// Closes the connection with a reset, so that the peer cannot take what it has got for all
     /// there was.
     pub fn reset(self) {
-        let _ = SockRef::from(&self.fd()).set_linger(Some(Duration::ZERO));
+        self.reset_on_close(true);
     }
 
     /// The address of the other end.

@@ -21,6 +21,7 @@ pub(super) fn fail(link: Link, answer: Answer, broken: Broken) {
     match broken {
         // A task of its own, so that every session need not have room for it.
         Broken::Session(Reset { reason, text }) => {
+            link.end_cleanly();
             spawn_guarded("refusal", refuse(link.client, answer, reason, text));
         }
         Broken::Client(_) | Broken::Idle => {}

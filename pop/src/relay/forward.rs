@@ -31,6 +31,7 @@ pub(super) async fn run(link: Link, answer: Answer, body_left: u64, early: Bytes
     match outcome {
         Ok(()) => {
             link.session.release();
+            link.end_cleanly();
             // The client may have sent a next request; unread, it would cut the response off.
             farewell(link.client, &[]).await;
         }
@@ -43,10 +44,12 @@ pub(super) async fn run(link: Link, answer: Answer, body_left: u64, early: Bytes
 /// origin server may take its end for the client's departure.
 async fn exchange(link: &Link, body_left: u64) -> Result<(), Broken> {
     let (request, response) = (pin!(request(link, body_left)), pin!(down::run(link)));
-    match race(request, response).await {
-        Either::First(Err(broken)) | Either::Second(Err(broken)) => return Err(broken),
-        Either::First(Ok(never)) => match never {},
-        Either::Second(Ok(())) => {}
+    let exchange = pin!(race(request, response));
+    match race(exchange, pin!(link.half_open())).await {
+        Either::First(Either::First(Err(broken)) | Either::Second(Err(broken)))
+        | Either::Second(broken) => return Err(broken),
+        Either::First(Either::First(Ok(never))) => match never {},
+        Either::First(Either::Second(Ok(()))) => {}
     }
     if !link.answered.get() {
         return Err(Broken::Session(Reset::new(Reason::TargetReset)));
@@ -69,9 +72,11 @@ async fn request(link: &Link, body_left: u64) -> Result<Infallible, Broken> {
         match link.client.try_recv(&mut scratch, HANDSHAKE_READ)? {
             Received::Bytes(n) => surplus += n,
             Received::Nothing => {}
-            // A client that has said all it had to say may still listen.
+            // A client that has said all it had to say may still listen, for as long as it hears
+            // something.
             Received::End => break,
         }
     }
+    link.linger.start();
     pending().await
 }

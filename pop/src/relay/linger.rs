@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::net::{Notify, sleep_until};
+use crate::net::Notify;
 
 /// Watches a session from its first half-close on.
 #[derive(Debug)]
@@ -40,18 +40,14 @@ impl Linger {
         }
     }
 
-    /// Waits until nothing has moved for the limit, once one direction has ended.
-    pub(super) async fn expired(&self) {
+    /// Waits until one direction has ended, and gives the time at which the silence since then, or
+    /// since the last move, is too long.
+    pub(super) async fn deadline(&self) -> Instant {
         loop {
-            let Some(last_move) = self.last_move.get() else {
-                self.started.notified().await;
-                continue;
-            };
-            let deadline = last_move + self.limit;
-            if Instant::now() >= deadline {
-                return;
+            if let Some(last_move) = self.last_move.get() {
+                return last_move + self.limit;
             }
-            sleep_until(deadline).await;
+            self.started.notified().await;
         }
     }
 }

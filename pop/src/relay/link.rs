@@ -1,13 +1,14 @@
 //! What the two directions of a session share, and how a session breaks.
 
-use std::{cell::Cell, io, rc::Rc};
+use std::{cell::Cell, io, rc::Rc, time::Instant};
 
 use titan_proto::mux::Reset;
 
 use super::linger::Linger;
 use crate::{
+    limits::CLIENT_WATCH,
     metrics::Held,
-    net::Socket,
+    net::{Socket, sleep, sleep_until},
     tunnel::{Core, Session},
 };
 
@@ -24,8 +25,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A session that begins.
+    /// A session that begins. Until [`end_cleanly`](Self::end_cleanly) its client sees a reset
+    /// when the socket closes, even if that is because this process was killed.
     pub(super) fn new(core: Rc<Core>, client: Socket, session: Session) -> Self {
+        client.reset_on_close(true);
         core.metrics.sessions_opened.inc();
         let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
         let linger = Linger::new(core.config.linger());
@@ -36,6 +39,37 @@ impl Link {
             linger,
             answered: Cell::new(false),
             _active: active,
+        }
+    }
+
+    /// From here on the socket closes as one does whose peer got everything.
+    pub(super) fn end_cleanly(&self) {
+        self.client.reset_on_close(false);
+    }
+
+    /// Waits until the client's connection has broken, while nobody reads from it.
+    pub(super) async fn client_gone(&self) -> Broken {
+        loop {
+            sleep(CLIENT_WATCH).await;
+            if self.client.is_broken() {
+                return Broken::Client(io::ErrorKind::ConnectionReset.into());
+            }
+        }
+    }
+
+    /// Waits until a session of which one direction has ended is to be given up: nothing has moved
+    /// for too long, or the client is gone.
+    pub(super) async fn half_open(&self) -> Broken {
+        loop {
+            let deadline = self.linger.deadline().await;
+            let now = Instant::now();
+            if now >= deadline {
+                return Broken::Idle;
+            }
+            if self.client.is_broken() {
+                return Broken::Client(io::ErrorKind::ConnectionReset.into());
+            }
+            sleep_until(deadline.min(now + CLIENT_WATCH)).await;
         }
     }
 }

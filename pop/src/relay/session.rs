@@ -34,7 +34,10 @@ pub(super) async fn run(link: Link, answer: Answer, reply_mode: ReplyMode, early
         Err(error) => Err(error.into()),
     };
     match outcome {
-        Ok(()) => link.session.release(),
+        Ok(()) => {
+            link.session.release();
+            link.end_cleanly();
+        }
         Err(broken) => cut(link, &broken),
     }
 }
@@ -63,8 +66,20 @@ async fn both_ways(link: &Link, early: BytesMut) -> Result<(), Broken> {
         link.linger.start();
         Ok(())
     });
-    match race(pin!(join(up, down)), pin!(link.linger.expired())).await {
+    let (half_open, unanswered) = (pin!(link.half_open()), pin!(unanswered(link)));
+    let given_up = pin!(race(half_open, unanswered));
+    match race(pin!(join(up, down)), given_up).await {
         Either::First(result) => result,
-        Either::Second(()) => Err(Broken::Idle),
+        Either::Second(Either::First(broken) | Either::Second(broken)) => Err(broken),
+    }
+}
+
+/// Waits until the edge has had its time to connect and has not: a client that was told at once
+/// must not wait for ever.
+async fn unanswered(link: &Link) -> Broken {
+    match timeout(OPEN_TIMEOUT, pin!(link.session.opened())).await {
+        // The relay's two directions learn of the session's end by themselves.
+        Ok(_) => std::future::pending().await,
+        Err(_) => Broken::Session(Reset::new(Reason::TimedOut)),
     }
 }

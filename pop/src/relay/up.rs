@@ -1,6 +1,6 @@
 //! Client to target: read only what may be sent, into the buffer it is sent from.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, pin::pin};
 
 use bytes::{BufMut, BytesMut};
 use titan_proto::mux::Payload;
@@ -8,7 +8,7 @@ use titan_proto::mux::Payload;
 use super::link::{Broken, Link};
 use crate::{
     limits::{READ_BURST, SESSION_READ_MAX, SESSION_READ_MIN},
-    net::{ReadSize, Received},
+    net::{Either, ReadSize, Received, race},
 };
 
 /// Relays until the client has ended its direction.
@@ -55,7 +55,7 @@ impl<'a> Up<'a> {
     pub(super) async fn relay(&mut self) -> Result<u64, Broken> {
         while self.left > 0 {
             if self.link.session.send_capacity() == 0 {
-                self.link.session.writable().await?;
+                self.wait_for_credit().await?;
                 continue;
             }
             self.link.client.readable().await?;
@@ -64,6 +64,15 @@ impl<'a> Up<'a> {
             }
         }
         Ok(self.left)
+    }
+
+    /// Nothing is read from the client meanwhile, so its end has to be looked for.
+    async fn wait_for_credit(&self) -> Result<(), Broken> {
+        let writable = pin!(self.link.session.writable());
+        match race(writable, pin!(self.link.client_gone())).await {
+            Either::First(result) => Ok(result?),
+            Either::Second(broken) => Err(broken),
+        }
     }
 
     /// Relays what the client has sent, within bounds; breaks at the end of it.

@@ -176,7 +176,10 @@ impl Connection {
     }
 
     fn handle_reset(&mut self, id: SessionId, payload: &[u8]) -> Result<(), Violation> {
-        let reset = Reset::decode(payload)?;
+        let mut reset = Reset::decode(payload)?;
+        if self.side == Side::Pop {
+            reset.reason = reset.reason.as_given_by_edge();
+        }
         if self.forget(id) {
             self.events.push_back(Event::Reset { id, reset });
             // What it had queued is room for others, and there may be nothing left to transmit.

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     client,
-    harness::{Process, binary, curl, free_addr, run, wait_for},
+    harness::{PATIENCE, Process, binary, curl, free_addr, run, wait_for},
     origin,
 };
 
@@ -100,7 +100,7 @@ fn start_manager(at: &Addresses, dir: &Path) -> Process {
     let process = start("titan-manager", &config, dir);
     let url = format!("http://{}/healthz", at.manager);
     wait_for("the manager", || {
-        curl(&["--fail", &url])
+        curl(&["--fail", "-o", "/dev/null", &url])
             .status()
             .ok()
             .filter(|s| s.success())
@@ -170,6 +170,29 @@ fn a_killed_edge_fails_its_sessions_and_comes_back() {
     assert!(killed.elapsed() < FAILS_WITHIN, "{:?}", killed.elapsed());
     network.edge = start_edge(&network.at, network.dir.path());
     network.wait_until_served();
+}
+
+#[test]
+fn a_killed_program_cuts_its_connections_and_never_ends_them_cleanly() {
+    let (target, ends) = origin::watching();
+    let mut network = Network::start();
+    let mut client = network.open(target).expect("served");
+    client
+        .write_all(b"the first half of an upload")
+        .expect("the proxy reads");
+    network.edge.kill();
+    let end = ends.recv_timeout(PATIENCE).expect("the connection ends");
+    assert_eq!(
+        end.expect_err("not cleanly").kind(),
+        ErrorKind::ConnectionReset
+    );
+
+    network.edge = start_edge(&network.at, network.dir.path());
+    network.wait_until_served();
+    let mut client = network.open(target).expect("served");
+    network.pop.kill();
+    let error = client.read(&mut [0]).expect_err("not cleanly");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]

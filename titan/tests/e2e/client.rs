@@ -74,11 +74,14 @@ pub(crate) fn http(proxy: SocketAddr, head: &str) -> (String, TcpStream) {
 
 /// A CONNECT request's head with the user's password.
 pub(crate) fn connect_head(user: &str, password: &str, authority: &str) -> String {
+    let authorization = authorization(user, password);
+    format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\n")
+}
+
+/// The header that carries the user's password, with its line end.
+pub(crate) fn authorization(user: &str, password: &str) -> String {
     let credentials = base64(format!("{user}:{password}").as_bytes());
-    format!(
-        "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\
-         Proxy-Authorization: Basic {credentials}\r\n\r\n"
-    )
+    format!("Proxy-Authorization: Basic {credentials}\r\n")
 }
 
 /// Connects with time limits on reading and writing.

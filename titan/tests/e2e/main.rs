@@ -6,6 +6,7 @@
 mod apart;
 mod bulk;
 mod client;
+mod departures;
 mod failures;
 mod harness;
 mod origin;

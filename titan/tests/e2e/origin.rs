@@ -1,8 +1,9 @@
 //! Target sites that do what no ordinary server does on demand.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::mpsc,
     thread,
 };
 
@@ -41,6 +42,25 @@ pub(crate) fn answers_after_the_end() -> SocketAddr {
             let _ = stream.write_all(&answer);
         }
     })
+}
+
+/// Accepts and never reads.
+pub(crate) fn deaf() -> SocketAddr {
+    start(|stream| {
+        thread::park();
+        drop(stream);
+    })
+}
+
+/// Reads to the end and tells how each connection ended.
+pub(crate) fn watching() -> (SocketAddr, mpsc::Receiver<io::Result<()>>) {
+    let (tell, ends) = mpsc::channel();
+    let addr = start(move |mut stream| {
+        let end = io::copy(&mut stream, &mut io::sink());
+        // The test may be over.
+        let _ = tell.send(end.map(drop));
+    });
+    (addr, ends)
 }
 
 /// Sends bytes for as long as somebody takes them.
