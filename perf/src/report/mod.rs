@@ -25,6 +25,9 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// What was found.
     pub figures: Vec<Figure>,
+    /// Scenarios that failed, and why.
+    #[serde(default)]
+    pub failures: Vec<String>,
 }
 
 /// One quantity of one side of one subject.
@@ -202,6 +205,7 @@ impl Report {
             machine: Machine::here()?,
             settings,
             figures: Vec::new(),
+            failures: Vec::new(),
         })
     }
 

@@ -20,15 +20,13 @@ use crate::{
 pub(super) async fn sessions(bench: &mut Bench) -> Result<()> {
     let stage = bench.stage();
     for subject in bench.subjects.clone() {
-        let count = match &subject {
-            Subject::Titan(_) => bench.lengths.idle,
-            // Two descriptors a session in one process.
-            Subject::Peer(_) => bench.lengths.idle.min(MOST_OF_A_PEER),
-        };
+        let count = bench.lengths.idle_sessions;
         let running = subject.start(&stage).await?;
         let measured = hold_sessions(bench, &running, count).await;
+        let logs = running.logs();
         running.stop().await;
-        measured.with_context(|| format!("{count} idle sessions through {}", subject.name()))?;
+        let name = subject.name();
+        measured.with_context(|| format!("{count} idle sessions through {name}\n{logs}"))?;
     }
     Ok(())
 }
@@ -73,7 +71,7 @@ async fn hold_tunnels(bench: &mut Bench, running: &Running) -> Result<()> {
         manager_url: control.url.clone(),
         enrolment_key: control.enrolment_key.clone(),
     };
-    let (count, duration) = (bench.lengths.idle, bench.lengths.heartbeats);
+    let (count, duration) = (bench.lengths.idle_tunnels, bench.lengths.heartbeats);
     let idle = hold::measure(&unit, count, duration, running.roles()).await?;
     note(bench, Metric::MemoryPerTunnel, &running.name, &idle);
     for (role, &percent) in &idle.cpu_percent {
@@ -132,6 +130,3 @@ fn note(bench: &mut Bench, metric: Metric, subject: &str, idle: &Idle) {
         ));
     }
 }
-
-/// Sessions of a peer whose processes need two descriptors for each.
-const MOST_OF_A_PEER: usize = 8_000;
