@@ -105,7 +105,7 @@ async fn a_pop_is_gone_after_fifteen_silent_seconds() {
 #[tokio::test]
 async fn a_busy_manager_turns_requests_away_but_says_that_it_lives() {
     let fixture = Fixture::new().await;
-    let places = take_all(&fixture.app.requests).await;
+    let places = take_all(&fixture.app.anonymous_requests).await;
     let (status, retry_after, problem) = fixture.call(get("/api/v1/users")).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
@@ -118,6 +118,15 @@ async fn a_busy_manager_turns_requests_away_but_says_that_it_lives() {
         fixture.call(get("/api/v1/users")).await.0,
         StatusCode::UNAUTHORIZED
     );
+}
+
+#[tokio::test]
+async fn who_shows_no_credentials_cannot_crowd_out_who_does() {
+    let fixture = Fixture::new().await;
+    let _places = take_all(&fixture.app.anonymous_requests).await;
+    let request = Request::get("/api/v1/users").header(header::AUTHORIZATION, "Bearer wrong");
+    let request = request.body(Body::empty()).expect("a request");
+    assert_eq!(fixture.call(request).await.0, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(start_paused = true)]
