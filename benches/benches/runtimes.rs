@@ -18,7 +18,7 @@ const BUFFER: usize = 64 * 1024;
 const BULK: usize = 4 * 1024 * 1024;
 
 /// A relay on some runtime: accepts one connection and joins it to the address.
-type Relay = fn(TcpListener, SocketAddr);
+type Relay = fn(&TcpListener, SocketAddr);
 
 const RELAYS: [(&str, Relay); 4] = [
     ("tokio", tokio_relay),
@@ -79,13 +79,13 @@ fn through(relay: Relay) -> TcpStream {
             }
         }
     });
-    thread::spawn(move || relay(front, to));
+    thread::spawn(move || relay(&front, to));
     let stream = TcpStream::connect(at).expect("the relay listens");
     stream.set_nodelay(true).expect("TCP");
     stream
 }
 
-fn tokio_relay(listener: TcpListener, to: SocketAddr) {
+fn tokio_relay(listener: &TcpListener, to: SocketAddr) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build();
@@ -103,7 +103,7 @@ fn tokio_relay(listener: TcpListener, to: SocketAddr) {
     });
 }
 
-fn tokio_uring_relay(listener: TcpListener, to: SocketAddr) {
+fn tokio_uring_relay(listener: &TcpListener, to: SocketAddr) {
     use std::rc::Rc;
     use tokio_uring::net::TcpStream;
     async fn copy(from: Rc<TcpStream>, to: Rc<TcpStream>) {
@@ -131,21 +131,21 @@ fn tokio_uring_relay(listener: TcpListener, to: SocketAddr) {
     });
 }
 
-fn monoio_uring_relay(listener: TcpListener, to: SocketAddr) {
+fn monoio_uring_relay(listener: &TcpListener, to: SocketAddr) {
     let runtime = monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().build();
     runtime
         .expect("io_uring is allowed")
         .block_on(monoio_relay(listener, to));
 }
 
-fn monoio_epoll_relay(listener: TcpListener, to: SocketAddr) {
+fn monoio_epoll_relay(listener: &TcpListener, to: SocketAddr) {
     let runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().build();
     runtime
         .expect("a runtime")
         .block_on(monoio_relay(listener, to));
 }
 
-async fn monoio_relay(listener: TcpListener, to: SocketAddr) {
+async fn monoio_relay(listener: &TcpListener, to: SocketAddr) {
     use monoio::{
         io::{AsyncReadRent, AsyncWriteRentExt, Splitable},
         net::TcpStream,

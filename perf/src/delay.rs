@@ -347,7 +347,8 @@ mod tests {
             let mut back = vec![0; len];
             let (sent, received) =
                 tokio::join!(write.write_all(&bytes), read.read_exact(&mut back));
-            (sent.unwrap(), received.unwrap());
+            sent.unwrap();
+            received.unwrap();
             let took = start.elapsed();
             // 8 Mbit at 80 Mbit/s.
             assert!(took >= Duration::from_millis(95), "{took:?}");

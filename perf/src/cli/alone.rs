@@ -236,9 +236,7 @@ impl RouteArgs {
 impl IdleUnit {
     async fn run(self) -> Result<()> {
         let (unit, watch, idle) = match self {
-            Self::Sessions { route, idle } => {
-                (Unit::Session(route.route()), route.watch.clone(), idle)
-            }
+            Self::Sessions { route, idle } => (Unit::Session(route.route()), route.watch, idle),
             Self::Tunnels {
                 control,
                 watch,
