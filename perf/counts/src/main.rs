@@ -20,8 +20,11 @@ use titan_proto::{
 
 use tunnel::Tunnel;
 
+/// Does its work so many times.
+type Driver = fn(u32) -> Result<()>;
+
 /// Every driver by name.
-const DRIVERS: [(&str, fn(u32) -> Result<()>); 7] = [
+const DRIVERS: [(&str, Driver); 7] = [
     ("connection", connection),
     ("http_connect", http_connect),
     ("frame_down_16k", |count| {

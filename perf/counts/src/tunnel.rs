@@ -30,45 +30,45 @@ impl Tunnel {
             edge: end(Side::Edge, 2),
             wire,
         };
-        tunnel.to_edge();
-        tunnel.to_pop();
+        tunnel.reach_edge();
+        tunnel.reach_pop();
         tunnel
     }
 
     /// Opens a session that the edge accepts.
     pub(crate) fn open(&mut self, target: Target) -> Result<SessionId> {
         let id = self.pop.open(&OpenRequest::tcp(target))?;
-        self.to_edge();
+        self.reach_edge();
         self.edge.accept(id, ([192, 0, 2, 1], 9).into());
-        self.to_pop();
+        self.reach_pop();
         Ok(id)
     }
 
     /// Carries `len` bytes from the edge to the PoP.
     pub(crate) fn down(&mut self, id: SessionId, len: usize) -> Result<Bytes> {
         self.edge.send(id, payload(len))?;
-        self.to_pop();
+        self.reach_pop();
         let bytes = receive(&mut self.pop, id)?;
-        self.to_edge();
+        self.reach_edge();
         Ok(bytes)
     }
 
     /// Carries `len` bytes from the PoP to the edge.
     pub(crate) fn up(&mut self, id: SessionId, len: usize) -> Result<Bytes> {
         self.pop.send(id, payload(len))?;
-        self.to_edge();
+        self.reach_edge();
         let bytes = receive(&mut self.edge, id)?;
-        self.to_pop();
+        self.reach_pop();
         Ok(bytes)
     }
 
     /// Ends a session in both directions.
     pub(crate) fn end(&mut self, id: SessionId) {
         self.pop.finish(id);
-        self.to_edge();
+        self.reach_edge();
         while self.edge.receive(id).is_some() {}
         self.edge.finish(id);
-        self.to_pop();
+        self.reach_pop();
         while self.pop.receive(id).is_some() {}
     }
 
@@ -77,16 +77,16 @@ impl Tunnel {
         self.wire.now += Duration::from_secs(15);
         self.pop.handle_timeout(self.wire.now);
         self.edge.handle_timeout(self.wire.now);
-        self.to_edge();
-        self.to_pop();
-        self.to_edge();
+        self.reach_edge();
+        self.reach_pop();
+        self.reach_edge();
     }
 
-    fn to_edge(&mut self) {
+    fn reach_edge(&mut self) {
         self.wire.carry(&mut self.pop, &mut self.edge);
     }
 
-    fn to_pop(&mut self) {
+    fn reach_pop(&mut self) {
         self.wire.carry(&mut self.edge, &mut self.pop);
     }
 }
