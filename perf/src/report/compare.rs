@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Figure, Metric, Report};
+use super::{Figure, Report};
 
 /// Differences beyond this part of a ratio to HAProxy are marked: two runs of one commit on one
 /// machine agree within it.
@@ -76,13 +76,8 @@ struct Row {
 impl Row {
     fn new(a: &Report, b: &Report, figure: &Figure, other: &Figure) -> Self {
         let values = [figure.median(), other.median()];
-        let haproxy = [reference(a, figure.metric), reference(b, figure.metric)];
-        let ratios = match haproxy {
-            [Some(a), Some(b)] if figure.subject != REFERENCE.0 => {
-                Some([values[0] / a, values[1] / b])
-            }
-            _ => None,
-        };
+        let ratio = |report: &Report| report.ratio(figure.metric, &figure.subject, &figure.role);
+        let ratios = ratio(a).zip(ratio(b)).map(|(a, b)| [a, b]);
         Self { values, ratios }
     }
 
@@ -107,17 +102,6 @@ impl std::fmt::Display for Row {
         write!(f, "{ratio_a:.2} | {ratio_b:.2} | {change:.2}{mark}")
     }
 }
-
-fn reference(report: &Report, metric: Metric) -> Option<f64> {
-    let (subject, role) = REFERENCE;
-    report
-        .get(metric, subject, role)
-        .map(Figure::median)
-        .filter(|&value| value > 0.0)
-}
-
-/// The plain relay that every ratio refers to.
-const REFERENCE: (&str, &str) = ("haproxy", "relay");
 
 #[cfg(test)]
 mod tests {

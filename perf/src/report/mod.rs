@@ -46,6 +46,9 @@ pub struct Figure {
 /// Role of a figure that no single side can be charged with.
 pub const WHOLE: &str = "whole";
 
+/// Subject and role of the plain relay that ratios refer to.
+pub const REFERENCE: (&str, &str) = ("haproxy", "relay");
+
 /// The quantities, in the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -177,13 +180,7 @@ impl Metric {
 impl Figure {
     /// The median of the runs.
     pub fn median(&self) -> f64 {
-        let mut runs = self.runs.clone();
-        runs.sort_by(f64::total_cmp);
-        match runs.len() {
-            0 => f64::NAN,
-            len if len % 2 == 1 => runs[len / 2],
-            len => f64::midpoint(runs[len / 2 - 1], runs[len / 2]),
-        }
+        median(self.runs.clone())
     }
 
     /// How far the runs lie apart, as a part of their median.
@@ -232,6 +229,20 @@ impl Report {
         })
     }
 
+    /// The figure of one side in units of HAProxy's: the median of the ratios of measurements that
+    /// were made one after the other, so that a slow minute of the machine drops out.
+    pub fn ratio(&self, metric: Metric, subject: &str, role: &str) -> Option<f64> {
+        let (reference, its_role) = REFERENCE;
+        let haproxy = self.get(metric, reference, its_role)?;
+        let figure = self.get(metric, subject, role)?;
+        let pairs = figure.runs.iter().zip(&haproxy.runs);
+        let runs: Vec<f64> = pairs
+            .filter(|&(_, &haproxy)| haproxy > 0.0)
+            .map(|(side, haproxy)| side / haproxy)
+            .collect();
+        (subject != reference && !runs.is_empty()).then(|| median(runs))
+    }
+
     /// Every metric that there is a figure of, in the table's order.
     pub fn metrics(&self) -> Vec<Metric> {
         let mut metrics: Vec<_> = self.figures.iter().map(|figure| figure.metric).collect();
@@ -262,6 +273,15 @@ impl Report {
     }
 }
 
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        len if len % 2 == 1 => values[len / 2],
+        len => f64::midpoint(values[len / 2 - 1], values[len / 2]),
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -289,6 +309,14 @@ pub(crate) mod tests {
         let pop = report.get(Metric::CpuPerEcho, "titan", "pop").unwrap();
         assert_eq!((pop.median(), pop.spread()), (2.0, 1.0));
         assert_eq!(report.metrics(), [Metric::CpuPerEcho]);
+    }
+
+    #[test]
+    fn a_ratio_compares_what_was_measured_together() {
+        let report = report([1.0, 30.0], [8.0, 10.0], [2.0, 20.0]);
+        let ratio = |role| report.ratio(Metric::CpuPerEcho, "titan", role);
+        assert_eq!((ratio("pop"), ratio("edge")), (Some(1.0), Some(2.25)));
+        assert_eq!(report.ratio(Metric::CpuPerEcho, "haproxy", "relay"), None);
     }
 
     #[test]

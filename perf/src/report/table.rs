@@ -56,17 +56,16 @@ fn sided(report: &Report, text: &mut String) {
             continue;
         }
         let cells: Vec<_> = values.iter().map(|&value| cell(metric, value)).collect();
-        let haproxy = values[3];
-        let ratio = |side: Option<f64>| match (side, haproxy) {
-            (Some(side), Some(haproxy)) if haproxy > 0.0 => format!("{:.2}", side / haproxy),
-            _ => String::new(),
+        let ratio = |column: &Column| {
+            let ratio = report.ratio(metric, column.subject, column.role);
+            ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
         };
         let (title, cells) = (title(metric), cells.join(" | "));
         let _ = writeln!(
             text,
             "| {title} | {cells} | {} | {} |",
-            ratio(values[0]),
-            ratio(values[1])
+            ratio(&COLUMNS[0]),
+            ratio(&COLUMNS[1])
         );
     }
 }

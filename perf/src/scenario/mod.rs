@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Clone, clap::Args)]
 pub struct Lengths {
     /// Measurements of each figure under steady load; the table shows the median
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     pub rounds: usize,
     /// Sessions of steady load
     #[arg(long, default_value_t = 16)]
@@ -51,6 +51,9 @@ pub struct Lengths {
     /// Time for which idle tunnels are watched; one heartbeat interval is 15 s
     #[arg(long = "heartbeat-seconds", value_parser = seconds, default_value = "15")]
     pub heartbeats: Duration,
+    /// Measurements of one session beside those that are never read
+    #[arg(long, default_value_t = 3)]
+    pub stall_rounds: usize,
     /// Sessions that are never read
     #[arg(long, default_value_t = 50)]
     pub stalled: usize,

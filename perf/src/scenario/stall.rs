@@ -8,13 +8,13 @@ use crate::{
     stall,
 };
 
-/// Measures every subject, started afresh, as many rounds as steady load has.
+/// Measures every subject, started afresh each time.
 ///
 /// # Errors
 /// A subject fails.
 pub(super) async fn run(bench: &mut Bench) -> Result<()> {
     let stage = bench.stage();
-    for _ in 0..bench.lengths.rounds {
+    for _ in 0..bench.lengths.stall_rounds {
         for subject in bench.subjects.clone() {
             let running = subject.start(&stage).await?;
             let (route, roles) = (running.route().clone(), running.roles().clone());
