@@ -6,7 +6,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use titan_proto::{
     addr::Target,
-    mux::{Connection, OpenRequest, Payload, Received, SessionId, Settings, Side},
+    mux::{
+        Connection, FrameHeader, FrameKind, OpenRequest, Payload, Received, SessionId, Settings,
+        Side,
+    },
 };
 
 /// Two ends and one session between them.
@@ -125,5 +128,20 @@ fn sessions(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, bulk, small, sessions);
+/// The eight bytes in front of every frame's payload.
+fn frame_headers(c: &mut Criterion) {
+    let header = FrameHeader {
+        kind: FrameKind::GoAway,
+        session: None,
+    };
+    c.bench_function("frame header/encode", |b| {
+        b.iter(|| black_box(header).encode())
+    });
+    let bytes = header.encode();
+    c.bench_function("frame header/decode", |b| {
+        b.iter(|| FrameHeader::decode(black_box(bytes)));
+    });
+}
+
+criterion_group!(benches, frame_headers, bulk, small, sessions);
 criterion_main!(benches);
