@@ -135,7 +135,7 @@ fn frame_headers(c: &mut Criterion) {
         session: None,
     };
     c.bench_function("frame header/encode", |b| {
-        b.iter(|| black_box(header).encode())
+        b.iter(|| black_box(header).encode());
     });
     let bytes = header.encode();
     c.bench_function("frame header/decode", |b| {
