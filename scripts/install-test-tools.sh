@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs the programs that the tests drive, where they are missing: curl and nginx.
+# Installs the programs that the tests drive, where they are missing: curl, nginx and valgrind.
 set -euo pipefail
 
 missing=()
 command -v curl >/dev/null || missing+=(curl)
+command -v valgrind >/dev/null || missing+=(valgrind)
 # nginx lies in /usr/sbin, which is not on every user's PATH.
 PATH="$PATH:/usr/sbin" command -v nginx >/dev/null || missing+=(nginx-light)
 [ ${#missing[@]} -eq 0 ] && exit 0
