@@ -116,6 +116,12 @@ impl Tunnel {
         result
     }
 
+    /// Calls the mux with what causes no event and nothing to transmit: nothing follows from it. On
+    /// the path of every read, where seeing to nothing would still cost.
+    pub(super) fn note<T>(&self, command: impl FnOnce(&mut Connection) -> T) -> T {
+        command(&mut self.conn.borrow_mut())
+    }
+
     /// Asks the mux something that changes nothing.
     pub(super) fn ask<T>(&self, question: impl FnOnce(&Connection) -> T) -> T {
         question(&self.conn.borrow())

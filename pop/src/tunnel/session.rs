@@ -50,8 +50,8 @@ impl Session {
 
     /// Bytes that may be sent now; after a 0 wait for [`writable`](Self::writable).
     pub fn send_capacity(&self) -> usize {
-        // A change of what the mux remembers, and no event: there is nothing to settle.
-        self.tunnel.with(|conn| conn.send_capacity(self.id))
+        // All that changes is that the mux remembers who waits.
+        self.tunnel.note(|conn| conn.send_capacity(self.id))
     }
 
     /// Waits until the capacity may be more than 0.

@@ -8,14 +8,11 @@ use std::{
 
 use crate::{
     client,
-    harness::{Nginx, Up, curl, make_file, run, sha256, sha256_of_download},
+    harness::{DRIVERS, Nginx, Up, curl, make_file, run, sha256, sha256_of_download},
     origin,
 };
 
 const MIB: usize = 1024 * 1024;
-
-/// Both drivers carry every byte of these tests.
-const DRIVERS: [&str; 2] = ["uring", "epoll"];
 
 #[test]
 fn a_gibibyte_arrives_unchanged_by_both_protocols() {

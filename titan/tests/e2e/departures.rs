@@ -10,11 +10,9 @@ use socket2::SockRef;
 
 use crate::{
     client,
-    harness::{Up, curl, run, wait_for},
+    harness::{DRIVERS, Up, wait_for},
     origin,
 };
-
-const DRIVERS: [&str; 2] = ["uring", "epoll"];
 
 #[test]
 fn a_client_that_vanishes_while_its_target_reads_nothing_frees_its_session() {
@@ -72,13 +70,5 @@ fn vanish(client: TcpStream) {
 }
 
 fn sessions(up: &Up) -> u64 {
-    let url = format!("http://{}/metrics", up.info.pop_admin);
-    let text = String::from_utf8(run(&mut curl(&[&url])).stdout).expect("text");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("titan_pop_sessions_active "));
-    let value = line.and_then(|line| line.split(' ').nth(1));
-    value
-        .and_then(|value| value.parse().ok())
-        .expect("the metric")
+    up.metric("titan_pop_sessions_active")
 }

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// How long anything that is waited for may take, debug builds on two busy cores included.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What `--io` may demand: every byte has to go by both.
+pub(crate) const DRIVERS: [&str; 2] = ["uring", "epoll"];
+
 /// A program that is killed when its handle is dropped. What it logs is shown when a test fails.
 pub(crate) struct Process {
     child: Child,
@@ -134,6 +137,17 @@ impl Up {
         let line = process.first_line();
         let info = serde_json::from_str(&line).expect("one JSON object");
         Self { process, info, dir }
+    }
+
+    /// The value of one of the PoP's metrics that has no labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let url = format!("http://{}/metrics", self.info.pop_admin);
+        let text = String::from_utf8(run(&mut curl(&[&url])).stdout).expect("text");
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+            .unwrap_or_else(|| panic!("no metric {name}"));
+        value.parse().expect("a number")
     }
 
     /// `curl` through the proxy by SOCKS5, the name resolved by the edge.

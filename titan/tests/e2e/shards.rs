@@ -10,23 +10,15 @@ use serde_json::Value;
 
 use crate::{
     client,
-    harness::{Up, curl, run},
+    harness::{DRIVERS, Up, curl, run},
     origin,
 };
 
 #[test]
 fn sessions_use_the_tunnels_of_both_shards() {
     let echo = origin::echo();
-    for io in ["uring", "epoll"] {
-        let up = Up::start(&[
-            "--allow-private",
-            "--shards",
-            "2",
-            "--edges",
-            "8",
-            "--io",
-            io,
-        ]);
+    for io in DRIVERS {
+        let up = start_two_shards("8", io);
         let clients = open_sessions(&up, echo);
         let sessions = sessions_by_shard(&up);
         assert_eq!(
@@ -44,16 +36,8 @@ fn sessions_use_the_tunnels_of_both_shards() {
 #[test]
 fn clients_move_once_to_the_shard_of_the_only_tunnel() {
     let echo = origin::echo();
-    for io in ["uring", "epoll"] {
-        let up = Up::start(&[
-            "--allow-private",
-            "--shards",
-            "2",
-            "--edges",
-            "1",
-            "--io",
-            io,
-        ]);
+    for io in DRIVERS {
+        let up = start_two_shards("1", io);
         let clients = open_sessions(&up, echo);
         let sessions = sessions_by_shard(&up);
         assert_eq!(
@@ -62,12 +46,18 @@ fn clients_move_once_to_the_shard_of_the_only_tunnel() {
             "{io}"
         );
         // The kernel spreads clients evenly over the shards' listeners; every one moves at most once.
-        let moved = handovers(&up);
+        let moved = up.metric("titan_pop_client_handovers_total");
         assert!(
             moved > 0 && moved < clients.len() as u64,
             "{io}: {moved} hand-overs"
         );
     }
+}
+
+/// Two shards and so many edges.
+fn start_two_shards(edges: &str, io: &str) -> Up {
+    let shards = ["--shards", "2", "--edges", edges];
+    Up::start(&[&["--allow-private", "--io", io], &shards[..]].concat())
 }
 
 /// Opens a hundred sessions and has each carry bytes both ways.
@@ -96,15 +86,4 @@ fn sessions_by_shard(up: &Up) -> BTreeMap<u64, u64> {
         *sessions.entry(shard).or_default() += tunnel["sessions"].as_u64().expect("a number");
     }
     sessions
-}
-
-/// How many clients moved between shards, from the metrics.
-fn handovers(up: &Up) -> u64 {
-    let url = format!("http://{}/metrics", up.info.pop_admin);
-    let text = String::from_utf8(run(&mut curl(&[&url])).stdout).expect("text");
-    let values = text
-        .lines()
-        .filter(|line| line.starts_with("titan_pop_client_handovers_total"))
-        .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
-    values.sum()
 }
