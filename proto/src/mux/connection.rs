@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::{
     CloseCause, Event, FrameHeader, FrameKind, Hello, Reset, SessionId, Settings, Side, Violation,
+    budget::Budget,
     heartbeat::Heartbeat,
     inbox::Inbox,
     outbox::{MaskKeys, Outbox},
@@ -43,9 +44,12 @@ pub struct Connection {
     pub(super) table: Table,
     pub(super) outbox: Outbox,
     pub(super) heartbeat: Heartbeat,
+    pub(super) budget: Budget,
     pub(super) events: VecDeque<Event>,
     /// Whether one of the ends has sent GOAWAY.
     pub(super) draining: bool,
+    /// Whether the peer has sent GOAWAY.
+    pub(super) peer_draining: bool,
     /// The last session that was unknown and answered with RESET: a burst of frames that were under
     /// way when their session ended gets one answer.
     pub(super) last_unknown: Option<SessionId>,
@@ -81,8 +85,10 @@ impl Connection {
             table,
             outbox,
             heartbeat: Heartbeat::new(settings.heartbeat_interval, settings.heartbeat_timeout, now),
+            budget: Budget::new(now),
             events: VecDeque::new(),
             draining: false,
+            peer_draining: false,
             last_unknown: None,
             started: now,
             jitter: SmallRng::from_seed(seed),
@@ -159,9 +165,11 @@ impl Connection {
         self.outbox.queued
     }
 
-    /// Whether the write ring is so full that new sessions do better elsewhere.
+    /// Whether new sessions do better elsewhere: the write ring is nearly full, or the peer, though
+    /// it may go on sending, has not answered a ping for a whole interval, which is how one looks that
+    /// does not read.
     pub fn is_saturated(&self) -> bool {
-        self.outbox.is_saturated()
+        self.outbox.is_saturated() || self.heartbeat.is_overdue()
     }
 
     /// Whether the peer's HELLO arrived and the tunnel is not over.

@@ -42,6 +42,9 @@ pub enum Violation {
     /// The peer makes us answer faster than it reads the answers.
     #[error("answers are not being read")]
     AnswersUnread,
+    /// More frames that bring nothing on than an honest peer sends.
+    #[error("a flood of frames that bring nothing on")]
+    Flood,
 }
 
 impl Violation {
@@ -50,7 +53,7 @@ impl Violation {
         match self {
             Self::WebSocket(error) => error.close_code(),
             Self::TextMessage => CloseCode::UNSUPPORTED_DATA,
-            Self::CreditExceeded | Self::BadCredit | Self::AnswersUnread => {
+            Self::CreditExceeded | Self::BadCredit | Self::AnswersUnread | Self::Flood => {
                 CloseCode::POLICY_VIOLATION
             }
             Self::FrameTooLong => CloseCode::MESSAGE_TOO_BIG,
@@ -73,6 +76,7 @@ impl Violation {
             Self::BadCredit => "bad_credit",
             Self::FrameTooLong => "frame_too_long",
             Self::AnswersUnread => "answers_unread",
+            Self::Flood => "flood",
         }
     }
 }

@@ -14,6 +14,8 @@ pub(super) struct Heartbeat {
     last_heard: Instant,
     /// Number of the last ping and when it left; `None` once it was answered.
     outstanding: Option<(u64, Instant)>,
+    /// A ping went unanswered until the next one was due, and none was answered since.
+    overdue: bool,
     sequence: u64,
     rtt: Option<SmoothedRtt>,
 }
@@ -26,6 +28,7 @@ impl Heartbeat {
             next_ping: now,
             last_heard: now,
             outstanding: None,
+            overdue: false,
             sequence: 0,
             rtt: None,
         }
@@ -36,18 +39,26 @@ impl Heartbeat {
         self.last_heard = now;
     }
 
-    /// The peer answered a ping with `payload`.
-    pub(super) fn pong(&mut self, payload: &[u8], now: Instant) {
-        let Ok(sequence) = payload.try_into().map(u64::from_be_bytes) else {
-            return; // Unsolicited pongs are allowed (RFC 6455 §5.5.3) and mean nothing.
+    /// The peer sent a pong; `true` where it answers our last ping. Others are allowed (RFC 6455
+    /// §5.5.3) and mean nothing.
+    #[must_use]
+    pub(super) fn pong(&mut self, payload: &[u8], now: Instant) -> bool {
+        let Some((expected, sent)) = self.outstanding else {
+            return false;
         };
-        if let Some((expected, sent)) = self.outstanding
-            && expected == sequence
-        {
-            self.outstanding = None;
-            let sample = now.saturating_duration_since(sent);
-            self.rtt = Some(SmoothedRtt::update(self.rtt, sample));
+        if payload != expected.to_be_bytes() {
+            return false;
         }
+        self.outstanding = None;
+        self.overdue = false;
+        let sample = now.saturating_duration_since(sent);
+        self.rtt = Some(SmoothedRtt::update(self.rtt, sample));
+        true
+    }
+
+    /// Whether the peer has left a ping unanswered for a whole interval.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue
     }
 
     /// Whether the peer has been silent for too long.
@@ -61,6 +72,7 @@ impl Heartbeat {
         if now < self.next_ping {
             return None;
         }
+        self.overdue |= self.outstanding.is_some();
         self.sequence += 1;
         self.outstanding = Some((self.sequence, now));
         self.next_ping = now + self.interval.mul_f64(0.9 + 0.2 * f64::from(jitter) / 255.0);
@@ -120,16 +132,30 @@ mod tests {
             .poll_ping(start, 0)
             .expect("the first ping is due at once");
         assert_eq!(heartbeat.poll_ping(start, 0), None);
-        heartbeat.pong(b"unasked", start);
+        assert!(!heartbeat.pong(b"unasked", start));
         assert_eq!(heartbeat.rtt(), None);
-        heartbeat.pong(&ping, start + Duration::from_millis(80));
+        assert!(heartbeat.pong(&ping, start + Duration::from_millis(80)));
         assert_eq!(heartbeat.rtt(), Some(Duration::from_millis(80)));
-        heartbeat.pong(&ping, start + Duration::from_secs(9));
+        assert!(!heartbeat.pong(&ping, start + Duration::from_secs(9)));
         assert_eq!(
             heartbeat.rtt(),
             Some(Duration::from_millis(80)),
             "answered twice"
         );
+    }
+
+    #[test]
+    fn a_ping_without_an_answer_is_overdue_when_the_next_one_is_due() {
+        let start = Instant::now_for_tests();
+        let mut heartbeat = Heartbeat::new(INTERVAL, TIMEOUT, start);
+        let first = heartbeat.poll_ping(start, 0).expect("due at once");
+        assert!(!heartbeat.is_overdue());
+        let second = heartbeat.poll_ping(start + INTERVAL, 0).expect("due");
+        assert!(heartbeat.is_overdue());
+        assert!(!heartbeat.pong(&first, start + INTERVAL), "too late");
+        assert!(heartbeat.is_overdue());
+        assert!(heartbeat.pong(&second, start + INTERVAL));
+        assert!(!heartbeat.is_overdue());
     }
 
     #[test]

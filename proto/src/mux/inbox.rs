@@ -9,7 +9,12 @@ use crate::limits::MAX_CONTROL_PAYLOAD;
 #[derive(Debug)]
 pub(super) enum Arrived {
     /// Bytes of a DATA frame that may not be complete yet. May be empty.
-    Data { id: SessionId, bytes: BytesMut },
+    Data {
+        id: SessionId,
+        bytes: BytesMut,
+        /// The frame is complete and had not one byte.
+        is_void: bool,
+    },
     /// Any other frame, whole.
     Frame {
         header: FrameHeader,
@@ -96,11 +101,15 @@ impl Inbox {
                 if *len > self.max_frame {
                     return Err(Violation::FrameTooLong);
                 }
-                let id = *id;
+                let (id, is_void) = (*id, end && *len == 0);
                 if end {
                     self.state = State::START;
                 }
-                Ok(Arrived::Data { id, bytes: piece })
+                Ok(Arrived::Data {
+                    id,
+                    bytes: piece,
+                    is_void,
+                })
             }
             State::Frame { header, payload } => {
                 if payload.len() + piece.len() > MAX_CONTROL_PAYLOAD {
@@ -150,6 +159,19 @@ mod tests {
             }
             assert_eq!(data, &b"hello"[..], "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_frame_without_a_byte_is_told_from_one_whose_bytes_are_to_come() {
+        let push = |end| Inbox::new(5).push(message(FrameKind::Data, b""), end);
+        assert!(matches!(
+            push(true),
+            Ok(Arrived::Data { is_void: true, .. })
+        ));
+        assert!(matches!(
+            push(false),
+            Ok(Arrived::Data { is_void: false, .. })
+        ));
     }
 
     #[test]

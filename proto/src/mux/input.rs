@@ -9,6 +9,7 @@ use super::{
     Side, Violation, connection::Phase, inbox::Arrived, open::decode_bound, session::Session,
 };
 use crate::{
+    limits::{CANCEL_COST, SMALL_GRANT},
     reason::Reason,
     ws::{CloseCode, Opcode, Piece},
 };
@@ -24,13 +25,17 @@ impl Connection {
         self.heartbeat.heard(now);
         while self.phase != Phase::Over {
             let step = match self.deframer.next(input) {
-                Ok(None) => return Ok(()),
-                Ok(Some(piece)) => self.handle_piece(piece, now),
+                Ok(None) => Ok(false),
+                Ok(Some(piece)) => self.handle_piece(piece, now).map(|()| true),
                 Err(error) => Err(Violation::from(error)),
             };
-            if let Err(violation) = step.and_then(|()| self.check_backlog()) {
-                self.fail(violation.clone());
-                return Err(violation);
+            match step.and_then(|more| self.check_conduct(now).map(|()| more)) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(violation) => {
+                    self.fail(violation.clone());
+                    return Err(violation);
+                }
             }
         }
         // A closed WebSocket takes nothing more (RFC 6455 §5.5.1).
@@ -45,17 +50,22 @@ impl Connection {
                 bytes,
                 message_end,
             } => match self.inbox.push(bytes, message_end)? {
-                Arrived::Data { id, bytes } => self.handle_data(id, bytes),
+                Arrived::Data { id, bytes, is_void } => {
+                    self.budget.owe(is_void.into());
+                    self.handle_data(id, bytes)
+                }
                 Arrived::Frame { header, payload } => self.handle_frame(header, &payload, now),
                 Arrived::Incomplete => Ok(()),
             },
             Piece::Data { .. } => Err(Violation::TextMessage),
             Piece::Ping(payload) => {
+                self.budget.owe(1);
                 self.outbox.answer_ping(payload);
                 Ok(())
             }
             Piece::Pong(payload) => {
-                self.heartbeat.pong(&payload, now);
+                let is_answer = self.heartbeat.pong(&payload, now);
+                self.budget.owe((!is_answer).into());
                 Ok(())
             }
             Piece::Close(close) => {
@@ -105,8 +115,7 @@ impl Connection {
             (FrameKind::Reset, Some(id)) => self.handle_reset(id, payload),
             (FrameKind::Credit, Some(id)) => self.handle_credit(id, payload),
             (FrameKind::GoAway, None) => {
-                self.draining = true;
-                self.events.push_back(Event::GoingAway);
+                self.handle_go_away();
                 Ok(())
             }
             // DATAGRAM and PROBE need a capability that nobody has announced yet.
@@ -131,8 +140,10 @@ impl Connection {
         }
         let request = OpenRequest::decode(payload)?;
         if self.draining {
+            self.budget.owe(1);
             self.send_reset(id, Reason::Draining, "");
         } else if self.table.len() >= self.settings.max_sessions as usize {
+            self.budget.owe(1);
             self.send_reset(id, Reason::TooManySessions, "");
         } else {
             let session = Session::new(self.send_window(), self.settings.initial_window, false);
@@ -180,12 +191,27 @@ impl Connection {
         if self.side == Side::Pop {
             reset.reason = reset.reason.as_given_by_edge();
         }
+        let is_dialled = self.table.get(id).map(|session| session.accepted);
+        self.budget.owe(match is_dialled {
+            None => 1,
+            Some(false) if self.side == Side::Edge => CANCEL_COST,
+            Some(_) => 0,
+        });
         if self.forget(id) {
             self.events.push_back(Event::Reset { id, reset });
             // What it had queued is room for others, and there may be nothing left to transmit.
             self.wake_waiters();
         }
         Ok(())
+    }
+
+    fn handle_go_away(&mut self) {
+        self.draining = true;
+        if std::mem::replace(&mut self.peer_draining, true) {
+            self.budget.owe(1);
+        } else {
+            self.events.push_back(Event::GoingAway);
+        }
     }
 
     fn handle_credit(&mut self, id: SessionId, payload: &[u8]) -> Result<(), Violation> {
@@ -195,9 +221,11 @@ impl Connection {
         let grant = u32::from_be_bytes(grant);
         // A grant that was under way when its session ended is no news.
         let Some(session) = self.table.get_mut(id) else {
+            self.budget.owe(1);
             return Ok(());
         };
         session.credit().add(grant)?;
+        self.budget.owe((grant < SMALL_GRANT).into());
         if session.blocked && !session.in_waiters {
             session.blocked = false;
             self.events.push_back(Event::Writable(id));
@@ -218,10 +246,18 @@ impl Connection {
     }
 
     fn refuse_unknown(&mut self, id: SessionId) {
+        self.budget.owe(1);
         if self.last_unknown != Some(id) {
             self.last_unknown = Some(id);
             self.send_reset(id, Reason::UnknownSession, "");
         }
+    }
+
+    /// The peer must read what it makes us answer, and must not send what brings nothing on for ever.
+    fn check_conduct(&mut self, now: Instant) -> Result<(), Violation> {
+        self.budget.owe(self.deframer.take_small_fragments());
+        self.budget.settle(now)?;
+        self.check_backlog()
     }
 
     fn require_hello(&self, kind: FrameKind) -> Result<(), Violation> {

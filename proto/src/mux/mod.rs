@@ -22,6 +22,7 @@
 //!
 //! Heartbeats are WebSocket pings.
 
+mod budget;
 mod commands;
 mod connection;
 mod credit;

@@ -41,6 +41,11 @@ impl Payload {
         Self { buf }
     }
 
+    /// Adds bytes behind the payload.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.buf.extend_from_slice(bytes);
+    }
+
     /// Bytes of payload.
     pub fn len(&self) -> usize {
         self.buf.len() - Self::HEADROOM

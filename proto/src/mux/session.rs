@@ -8,7 +8,7 @@ use super::{
     Payload, Violation,
     credit::{ReceiveWindow, SendCredit},
 };
-use crate::limits::COPY_BELOW;
+use crate::limits::{COPY_BELOW, JOIN_UP_TO};
 
 /// One session as one end of the tunnel sees it.
 ///
@@ -120,8 +120,19 @@ impl Session {
     }
 
     /// Queues a payload whose credit was taken.
+    ///
+    /// A small one that has to wait is joined with the one before it, or leaves its buffer for one of
+    /// its own size: a producer that writes single bytes while the tunnel stands still must not hold a
+    /// read buffer for each.
     pub(super) fn queue(&mut self, payload: Payload) {
         self.outgoing_bytes += payload.len();
+        let payload = match self.outgoing.back_mut() {
+            Some(last) if last.len() + payload.len() <= JOIN_UP_TO => {
+                return last.append(payload.as_slice());
+            }
+            Some(_) if payload.len() < JOIN_UP_TO => Payload::copy_from(payload.as_slice()),
+            _ => payload,
+        };
         self.outgoing.push_back(payload);
     }
 
@@ -301,6 +312,25 @@ mod tests {
         assert_eq!(take(&mut session), "bc");
         assert_eq!(take(&mut session).len(), COPY_BELOW);
         assert_eq!(session.next_incoming(), None);
+    }
+
+    #[test]
+    fn small_payloads_that_wait_are_joined_in_order() {
+        let mut session = Session::new(1_000_000, 0, true);
+        let sent: Vec<u8> = (0..10 * JOIN_UP_TO).map(|n| n.to_le_bytes()[0]).collect();
+        for byte in &sent {
+            let mut read_buffer = BytesMut::with_capacity(1 << 16);
+            read_buffer.resize(Payload::HEADROOM, 0);
+            read_buffer.extend_from_slice(&[*byte]);
+            session.queue(Payload::from_buffer(read_buffer));
+        }
+        assert_eq!(session.outgoing_bytes(), sent.len());
+        let mut frames = Vec::new();
+        while let Some(Outgoing::Data(payload)) = session.next_outgoing() {
+            frames.push(payload.as_slice().to_vec());
+        }
+        assert_eq!(frames.len(), 10);
+        assert_eq!(frames.concat(), sent);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{
     Error, Header, MAX_CONTROL_PAYLOAD, Opcode, Role, close, close::CloseCode, header, mask, utf8,
 };
+use crate::limits::SMALL_FRAGMENT;
 
 /// What the peer sent, in the order it sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub struct Deframer {
     role: Role,
     state: State,
     open: Option<Message>,
+    small_fragments: u32,
 }
 
 impl Deframer {
@@ -64,6 +66,7 @@ impl Deframer {
             role,
             state: State::Header,
             open: None,
+            small_fragments: 0,
         }
     }
 
@@ -81,6 +84,13 @@ impl Deframer {
             self.state = State::Failed(error);
         }
         result
+    }
+
+    /// Fragments below [`SMALL_FRAGMENT`] bytes, empty ones among them, that began since this was last
+    /// asked. The RFC allows any number of them in a message (§5.4), so it is the owner who says how many are
+    /// too many.
+    pub fn take_small_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.small_fragments)
     }
 
     fn advance(&mut self, input: &mut BytesMut) -> Result<Option<Piece>, Error> {
@@ -143,6 +153,9 @@ impl Deframer {
             },
             (_, Some(_)) => return Err(Error::MessageInterrupted),
         };
+        if !header.fin && header.len < SMALL_FRAGMENT {
+            self.small_fragments = self.small_fragments.saturating_add(1);
+        }
         if header.len == 0 && !header.fin {
             self.open = Some(message);
             return Ok(State::Header);

@@ -254,3 +254,24 @@ proptest! {
         prop_assert!(flip.is_some() || outcome.error.is_none() && outcome.unfinished.is_empty());
     }
 }
+
+#[test]
+fn small_fragments_are_counted_and_other_frames_are_not() {
+    let large = vec![0; usize::try_from(SMALL_FRAGMENT).expect("small")];
+    let mut input = BytesMut::new();
+    for (fin, opcode, payload) in [
+        (false, Opcode::Binary, &b"a"[..]),
+        (false, Opcode::Continuation, b""),
+        (true, Opcode::Ping, b""),
+        (false, Opcode::Continuation, &large),
+        (false, Opcode::Continuation, b""),
+        (true, Opcode::Continuation, b""),
+        (true, Opcode::Binary, b"b"),
+    ] {
+        input.extend_from_slice(&frame(Role::Client, fin, opcode, payload));
+    }
+    let mut deframer = Deframer::new(Role::Client);
+    while deframer.next(&mut input).expect("sound").is_some() {}
+    assert_eq!(deframer.take_small_fragments(), 3);
+    assert_eq!(deframer.take_small_fragments(), 0);
+}
