@@ -4,11 +4,22 @@ use std::time::Duration;
 
 // ---- Clients before they are known -------------------------------------------------------------
 
-/// Longest a proxy client may take from accept to a complete request, login included.
+/// Default of `handshake_s`, the longest a stranger may take for each step: a proxy client from accept
+/// to a complete request, login included; an edge from accept to a complete upgrade request, and from
+/// there to its HELLO.
 ///
 /// A browser needs two round trips; ten seconds cover the worst satellite line with one lost
 /// segment each way, and bound what a client that never speaks can hold.
-pub const CLIENT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HANDSHAKE_S: u32 = 10;
+
+/// Default of `max_handshakes`. An honest handshake takes some 300 ms, so 8,192 of them are 27,000 new
+/// connections a second on one shard, more than one core can serve. The longest heads make them
+/// hold 128 MiB.
+pub const MAX_HANDSHAKES: u32 = 8192;
+
+/// Default of `max_handshakes_per_address`: a quarter of all places, so that one address alone can push
+/// nobody out, and 6,800 new connections a second for an office or a carrier's NAT behind one.
+pub const MAX_HANDSHAKES_PER_ADDRESS: u32 = MAX_HANDSHAKES / 4;
 
 /// Bytes a client may send before its request is complete, early data included.
 ///
@@ -21,12 +32,6 @@ pub const CLIENT_HANDSHAKE_BYTES: usize = 32 * 1024;
 pub const HANDSHAKE_READ: usize = 2 * 1024;
 
 // ---- Tunnels before they are known -------------------------------------------------------------
-
-/// Longest an edge may take from accept to a complete upgrade request.
-pub const TUNNEL_UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Longest an edge may take from the upgrade to its HELLO.
-pub const TUNNEL_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes an edge may send before its upgrade is complete: the parser's 8 KiB of head and the
 /// HELLO that may follow in the same read.
@@ -59,6 +64,13 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Questions without an answer after which the connection is dead.
 pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// Default of `heartbeat_s`: what the protocol recommends.
+pub const TUNNEL_HEARTBEAT_S: u32 = titan_proto::limits::HEARTBEAT_INTERVAL.as_secs() as u32;
+
+/// Intervals of silence after which an edge counts as gone: one lost packet with a slow retransmission
+/// must not end a tunnel.
+pub const TUNNEL_SILENT_HEARTBEATS: u32 = 3;
 
 /// Unsent bytes the kernel may hold for a tunnel (`TCP_NOTSENT_LOWAT`).
 ///
@@ -106,9 +118,9 @@ pub const POOLED_BUFFERS: usize = 64;
 
 // ---- Sessions ----------------------------------------------------------------------------------
 
-/// Longest an edge may take to answer an OPEN whose outcome the client waits for. A dial that
+/// Default of `open_timeout_s`, the longest an edge may take to answer an OPEN. A dial that
 /// loses its first three SYNs takes 7 s; browsers give up after some 20.
-pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+pub const OPEN_TIMEOUT_S: u32 = 15;
 
 /// How often to look whether a client is gone while nobody reads from it. Soon enough to free what
 /// the session holds, rare enough to cost nothing.

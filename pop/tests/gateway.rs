@@ -242,7 +242,7 @@ async fn a_session_of_which_one_half_has_ended_does_not_stay_for_ever() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_holds_nothing_for_long() {
-    let world = World::start(DRIVERS[0]).await;
+    let world = World::start_with(DRIVERS[0], |config| config.handshake_s = 1).await;
     let _silent = world.client().await;
     world.metric_becomes("handshakes_active", 1).await;
     world

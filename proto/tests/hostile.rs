@@ -89,7 +89,7 @@ impl Victim {
         end.send(id, Payload::copy_from(b"ping")).expect("granted");
         peer.send(id, Payload::copy_from(b"pong")).expect("granted");
         exchange(end, peer, self.now);
-        let mut got = |end: &mut Connection| match end.receive(id) {
+        let got = |end: &mut Connection| match end.receive(id) {
             Some(Received::Data(bytes)) => bytes,
             other => panic!("expected data, got {other:?}"),
         };

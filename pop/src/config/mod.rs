@@ -13,7 +13,12 @@ use tracing_subscriber::EnvFilter;
 
 pub use overrides::Overrides;
 
-use crate::error::{ConfigError, StartError};
+use crate::{
+    error::{ConfigError, StartError},
+    limits::{
+        HANDSHAKE_S, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS, OPEN_TIMEOUT_S, TUNNEL_HEARTBEAT_S,
+    },
+};
 
 /// The settings of one PoP.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +57,22 @@ pub struct Config {
     /// When clients are told that they are connected, unless user or connection say otherwise.
     #[serde(default)]
     pub reply_mode: ReplyMode,
+    /// Seconds that a client or an edge may take for each step of its handshake.
+    #[serde(default = "default_handshake_s")]
+    pub handshake_s: u32,
+    /// Clients of one shard that may be in their handshake at once, and as many edges. Beyond it the
+    /// oldest is dropped.
+    #[serde(default = "default_max_handshakes")]
+    pub max_handshakes: u32,
+    /// How many of those may come from one address; 0: as many as there are.
+    #[serde(default = "default_max_handshakes_per_address")]
+    pub max_handshakes_per_address: u32,
+    /// Seconds that an edge may take to connect to a target or to refuse.
+    #[serde(default = "default_open_timeout_s")]
+    pub open_timeout_s: u32,
+    /// Seconds between two pings of an edge; one that is silent for three times that is gone.
+    #[serde(default = "default_heartbeat_s")]
+    pub heartbeat_s: u32,
     /// Seconds without a byte after which a session whose one direction has ended is over.
     #[serde(default = "default_linger_s")]
     pub linger_s: u32,
@@ -81,6 +102,11 @@ impl Config {
             shards: 0,
             io: IoChoice::default(),
             reply_mode: ReplyMode::default(),
+            handshake_s: default_handshake_s(),
+            max_handshakes: default_max_handshakes(),
+            max_handshakes_per_address: default_max_handshakes_per_address(),
+            open_timeout_s: default_open_timeout_s(),
+            heartbeat_s: default_heartbeat_s(),
             linger_s: default_linger_s(),
             drain_s: default_drain_s(),
             log_format: LogFormat::default(),
@@ -130,6 +156,21 @@ impl Config {
         }
     }
 
+    /// Time for each step of a handshake.
+    pub fn handshake(&self) -> Duration {
+        Duration::from_secs(self.handshake_s.into())
+    }
+
+    /// Time for an edge to connect to a target.
+    pub fn open_timeout(&self) -> Duration {
+        Duration::from_secs(self.open_timeout_s.into())
+    }
+
+    /// Time between two pings of an edge.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat_s.into())
+    }
+
     /// Silence after which a half-closed session is over.
     pub fn linger(&self) -> Duration {
         Duration::from_secs(self.linger_s.into())
@@ -169,8 +210,20 @@ impl Config {
         if let Err(error) = EnvFilter::try_new(&self.log_level) {
             return Err(value("log_level", error.to_string()));
         }
-        if self.linger_s == 0 {
-            return Err(value("linger_s", "must be at least 1"));
+        self.check_numbers()
+    }
+
+    fn check_numbers(&self) -> Result<(), ConfigError> {
+        for (key, number) in [
+            ("linger_s", self.linger_s),
+            ("handshake_s", self.handshake_s),
+            ("max_handshakes", self.max_handshakes),
+            ("open_timeout_s", self.open_timeout_s),
+            ("heartbeat_s", self.heartbeat_s),
+        ] {
+            if number == 0 {
+                return Err(value(key, "must be at least 1"));
+            }
         }
         Ok(())
     }
@@ -242,6 +295,26 @@ fn default_admin_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 6060))
 }
 
+fn default_handshake_s() -> u32 {
+    HANDSHAKE_S
+}
+
+fn default_max_handshakes() -> u32 {
+    MAX_HANDSHAKES
+}
+
+fn default_max_handshakes_per_address() -> u32 {
+    MAX_HANDSHAKES_PER_ADDRESS
+}
+
+fn default_open_timeout_s() -> u32 {
+    OPEN_TIMEOUT_S
+}
+
+fn default_heartbeat_s() -> u32 {
+    TUNNEL_HEARTBEAT_S
+}
+
 fn default_linger_s() -> u32 {
     120
 }
@@ -310,6 +383,11 @@ mod tests {
             "colour = 1",
             "shards = \"two\"",
             "linger_s = 0",
+            "handshake_s = 0",
+            "max_handshakes = 0",
+            "max_handshakes_per_address = -1",
+            "open_timeout_s = 0",
+            "heartbeat_s = 0",
             "log_level = \"titan_pop=loud\"",
             "io = \"kqueue\"",
             "advertise_tunnel_url = \"http://x\"",

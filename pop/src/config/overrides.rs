@@ -55,6 +55,26 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_REPLY_MODE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_mode: Option<String>,
+    /// Seconds for each step of a handshake.
+    #[arg(long, env = "TITAN_POP_HANDSHAKE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake_s: Option<u32>,
+    /// Clients of one shard in their handshake at once, and as many edges.
+    #[arg(long, env = "TITAN_POP_MAX_HANDSHAKES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_handshakes: Option<u32>,
+    /// How many of those may come from one address; 0: no limit.
+    #[arg(long, env = "TITAN_POP_MAX_HANDSHAKES_PER_ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_handshakes_per_address: Option<u32>,
+    /// Seconds for an edge to connect to a target.
+    #[arg(long, env = "TITAN_POP_OPEN_TIMEOUT_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_timeout_s: Option<u32>,
+    /// Seconds between two pings of an edge.
+    #[arg(long, env = "TITAN_POP_HEARTBEAT_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_s: Option<u32>,
     /// Seconds of silence that end a half-closed session.
     #[arg(long, env = "TITAN_POP_LINGER_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

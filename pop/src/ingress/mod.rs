@@ -20,10 +20,9 @@ use titan_proto::{
 
 use self::{conversation::Conversation, login::Logins};
 use crate::{
-    limits::CLIENT_HANDSHAKE_TIMEOUT,
     mesh::{Order, Ticket},
     metrics::{ClientClose, Held},
-    net::{Accepted, Socket, farewell, timeout},
+    net::{Accepted, Either, Place, Socket, farewell, race, timeout},
     relay,
     tunnel::Core,
     users::{LoginAnswer, LoginKey},
@@ -46,18 +45,26 @@ impl Ingress {
     /// Takes a client from accept to the start of its session.
     pub async fn serve(self: Rc<Self>, accepted: Accepted) {
         self.core.metrics.clients.inc();
+        let Some(place) = self.core.clients.enter(accepted.peer.ip()) else {
+            return self
+                .core
+                .metrics
+                .client_closes
+                .inc(ClientClose::AddressLimit);
+        };
         let _handshake = Held::new(&self.core.metrics, |metrics| &metrics.handshakes_active);
         let Ok(socket) = Socket::adopt(accepted.fd) else {
             return self.core.metrics.client_closes.inc(ClientClose::Overloaded);
         };
         let mut client = Conversation::new(socket);
-        match self.hear_out(&mut client).await {
+        match self.hear_out(&mut client, &place).await {
             Ok(order) => relay::start(&self.core, client.into_socket(), order),
             Err(Refused { close, last_words }) => {
                 self.core.metrics.client_closes.inc(close);
                 tracing::debug!(peer = %accepted.peer, ?close, "[DIAG] client refused");
                 if !last_words.is_empty() {
-                    farewell(client.into_socket(), &last_words).await;
+                    let farewell = pin!(farewell(client.into_socket(), &last_words));
+                    race(farewell, pin!(place.turned_out())).await;
                 }
             }
         }
@@ -86,11 +93,16 @@ impl Ingress {
         self.logins.cache.borrow_mut().refresh_failed(name);
     }
 
-    async fn hear_out(&self, client: &mut Conversation) -> Result<Order, Refused> {
+    /// Listens to a client while there is time, and a place.
+    async fn hear_out(&self, client: &mut Conversation, place: &Place) -> Result<Order, Refused> {
+        let limit = self.core.config.handshake();
         let handshake = pin!(self.handshake(client));
-        timeout(CLIENT_HANDSHAKE_TIMEOUT, handshake)
-            .await
-            .unwrap_or(Err(Refused::silently(ClientClose::TimedOut)))
+        let handshake = pin!(timeout(limit, handshake));
+        match race(handshake, pin!(place.turned_out())).await {
+            Either::First(Ok(result)) => result,
+            Either::First(Err(_)) => Err(Refused::silently(ClientClose::TimedOut)),
+            Either::Second(()) => Err(Refused::silently(ClientClose::CrowdedOut)),
+        }
     }
 
     async fn handshake(&self, client: &mut Conversation) -> Result<Order, Refused> {

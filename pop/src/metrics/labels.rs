@@ -81,6 +81,10 @@ label! {
         NoEdge = "no_edge",
         /// The shard is overloaded.
         Overloaded = "overloaded",
+        /// Others needed its place while it was still in its handshake.
+        CrowdedOut = "crowded_out",
+        /// Its address has as many handshakes under way as it may.
+        AddressLimit = "address_limit",
     }
 }
 
@@ -121,6 +125,10 @@ label! {
         Gone = "gone",
         /// The shard is overloaded.
         Overloaded = "overloaded",
+        /// Others needed its place while it was still in its upgrade.
+        CrowdedOut = "crowded_out",
+        /// Its address has as many upgrades under way as it may.
+        AddressLimit = "address_limit",
     }
 }
 
@@ -145,6 +153,8 @@ label! {
         Frame = "frame_violation",
         /// The edge does not read what it makes us answer.
         AnswersUnread = "answers_unread",
+        /// The edge sent a flood of frames that bring nothing on.
+        Flood = "flood",
     }
 }
 
@@ -160,6 +170,7 @@ impl From<&CloseCause> for TunnelEnd {
                 Violation::WebSocket(_) => Self::WebSocket,
                 Violation::CreditExceeded | Violation::BadCredit => Self::Credit,
                 Violation::AnswersUnread => Self::AnswersUnread,
+                Violation::Flood => Self::Flood,
                 _ => Self::Frame,
             },
         }

@@ -13,7 +13,6 @@ use super::{
     up,
 };
 use crate::{
-    limits::OPEN_TIMEOUT,
     mesh::Answer,
     net::{Either, join, race, timeout},
 };
@@ -48,7 +47,7 @@ pub(super) async fn opened(link: &Link, early: BytesMut) -> Result<SocketAddr, B
         up::send(link, early).await?;
         Ok(link.session.opened().await?)
     });
-    match timeout(OPEN_TIMEOUT, opened).await {
+    match timeout(link.core.config.open_timeout(), opened).await {
         Ok(result) => result,
         Err(_) => Err(Broken::Session(Reset::new(Reason::TimedOut))),
     }
@@ -77,7 +76,7 @@ async fn both_ways(link: &Link, early: BytesMut) -> Result<(), Broken> {
 /// Waits until the edge has had its time to connect and has not: a client that was told at once
 /// must not wait for ever.
 async fn unanswered(link: &Link) -> Broken {
-    match timeout(OPEN_TIMEOUT, pin!(link.session.opened())).await {
+    match timeout(link.core.config.open_timeout(), pin!(link.session.opened())).await {
         // The relay's two directions learn of the session's end by themselves.
         Ok(_) => std::future::pending().await,
         Err(_) => Broken::Session(Reset::new(Reason::TimedOut)),

@@ -11,25 +11,30 @@ use titan_proto::{
 
 use super::{Core, TUNNEL_PATH, TokenError, serve};
 use crate::{
-    limits::{HANDSHAKE_READ, TUNNEL_UPGRADE_BYTES, TUNNEL_UPGRADE_TIMEOUT},
+    limits::{HANDSHAKE_READ, TUNNEL_UPGRADE_BYTES},
     mesh::{TunnelMove, Work},
     metrics::TunnelRefusal,
-    net::{Accepted, Received, Socket, farewell, timeout},
+    net::{Accepted, Either, Place, Received, Socket, farewell, race, timeout},
 };
 
 /// Upgrades one connection and hands it to the shard that will own it.
 pub async fn accept(core: Rc<Core>, accepted: Accepted) {
     let peer = accepted.peer;
+    let Some(place) = core.edges.enter(peer.ip()) else {
+        return core
+            .metrics
+            .tunnel_refusals
+            .inc(TunnelRefusal::AddressLimit);
+    };
     let Ok(socket) = Socket::adopt(accepted.fd) else {
         return core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
     };
-    let upgraded = timeout(TUNNEL_UPGRADE_TIMEOUT, pin!(upgrade(&core, &socket))).await;
-    match upgraded.unwrap_or(Err(Refused::silently(TunnelRefusal::TimedOut))) {
+    match upgrade_in_time(&core, &socket, &place).await {
         Ok((claims, early)) => {
             let Ok(fd) = socket.into_fd() else {
                 return core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
             };
-            place(
+            assign(
                 &core,
                 TunnelMove {
                     fd,
@@ -44,7 +49,7 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
             core.metrics.tunnel_refusals.inc(why);
             tracing::info!(%peer, ?why, "[DIAG] tunnel refused");
             if let Some(answer) = answer {
-                farewell(socket, &answer).await;
+                race(pin!(farewell(socket, &answer)), pin!(place.turned_out())).await;
             }
         }
     }
@@ -66,6 +71,21 @@ impl Refused {
             why,
             answer: Some(upgrade::reject_response(status, text)),
         }
+    }
+}
+
+/// Upgrades while there is time, and a place.
+async fn upgrade_in_time(
+    core: &Core,
+    socket: &Socket,
+    place: &Place,
+) -> Result<(TunnelClaims, BytesMut), Refused> {
+    let upgrade = pin!(upgrade(core, socket));
+    let upgrade = pin!(timeout(core.config.handshake(), upgrade));
+    match race(upgrade, pin!(place.turned_out())).await {
+        Either::First(Ok(result)) => result,
+        Either::First(Err(_)) => Err(Refused::silently(TunnelRefusal::TimedOut)),
+        Either::Second(()) => Err(Refused::silently(TunnelRefusal::CrowdedOut)),
     }
 }
 
@@ -150,7 +170,7 @@ fn check(core: &Core, request: &UpgradeRequest) -> Result<TunnelClaims, Refused>
 }
 
 /// Gives the tunnel to the shard with the fewest.
-fn place(core: &Rc<Core>, tunnel: TunnelMove) {
+fn assign(core: &Rc<Core>, tunnel: TunnelMove) {
     let owner = core.mesh.reserve_tunnel(core.shard);
     let placed = if owner == core.shard {
         serve(core, tunnel).is_ok()

@@ -15,7 +15,7 @@ use crate::{
     directory::{Directory, ShardId},
     mesh::Mesh,
     metrics::ShardMetrics,
-    net::BufferPool,
+    net::{BufferPool, Lobby},
 };
 
 /// One core's share of the PoP. Nothing in it is seen by another thread but what says so.
@@ -37,6 +37,10 @@ pub struct Core {
     pub tunnels: RefCell<Table>,
     /// Which tunnel tokens are believed; nothing before the manager was reached once.
     pub authority: RefCell<Option<Rc<Authority>>>,
+    /// Places for clients in their handshake.
+    pub clients: Rc<Lobby>,
+    /// Places for edges in their upgrade.
+    pub edges: Rc<Lobby>,
     /// Randomness for choices; nothing secret comes from it.
     pub rng: RefCell<SmallRng>,
     /// Set when the PoP drains: by then every session must have ended.
@@ -51,6 +55,8 @@ impl Core {
         mesh: Mesh,
         metrics: Arc<ShardMetrics>,
     ) -> Rc<Self> {
+        let lobby = || Lobby::new(config.max_handshakes, config.max_handshakes_per_address);
+        let (clients, edges) = (lobby(), lobby());
         Rc::new(Self {
             shard,
             config,
@@ -60,6 +66,8 @@ impl Core {
             directory: RefCell::new(Directory::new(shard)),
             tunnels: RefCell::new(Table::new(shard)),
             authority: RefCell::default(),
+            clients,
+            edges,
             rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             draining: Cell::new(None),
         })

@@ -19,8 +19,9 @@ use super::{
     writer,
 };
 use crate::{
+    config::Config,
     directory::{TunnelEntry, TunnelKey},
-    limits::TUNNEL_HELLO_TIMEOUT,
+    limits::TUNNEL_SILENT_HEARTBEATS,
     mesh::{News, Report, TunnelMove},
     metrics::{Held, TunnelEnd},
     net::{Notify, Socket, spawn_guarded},
@@ -32,7 +33,8 @@ use crate::{
 /// When epoll has no room for the socket; the tunnel is gone then.
 pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
     let socket = Socket::adopt(arrived.fd)?;
-    let conn = Connection::new(Side::Pop, settings(), rand::random(), Instant::now());
+    let settings = settings(&core.config);
+    let conn = Connection::new(Side::Pop, settings, rand::random(), Instant::now());
     let tunnel = core.tunnels.borrow_mut().insert(|key| {
         let entry = TunnelEntry::new(key, arrived.node, arrived.region, arrived.peer);
         Rc::new(Tunnel {
@@ -56,9 +58,11 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
 }
 
 /// What is asked of edges: the protocol's own limits but for what is this program's to decide.
-fn settings() -> Settings {
+fn settings(config: &Config) -> Settings {
     Settings {
-        hello_timeout: TUNNEL_HELLO_TIMEOUT,
+        hello_timeout: config.handshake(),
+        heartbeat_interval: config.heartbeat(),
+        heartbeat_timeout: config.heartbeat() * TUNNEL_SILENT_HEARTBEATS,
         ..Settings::default()
     }
 }

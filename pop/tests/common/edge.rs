@@ -8,6 +8,8 @@
 //! | `cut.test` | connects and resets the session at the first byte |
 //! | `greeter.test` | connects, says hello, ends its direction, swallows what comes |
 //! | `mute.test` | connects and ends its direction without a byte |
+//! | `deaf.test` | connects and takes nothing |
+//! | `endless.test` | connects and sends for as long as somebody takes it |
 //! | `http.test` | connects and answers a request with all it got of it, then ends |
 
 use std::{
@@ -196,6 +198,7 @@ impl Driver {
                     .accept(id, SocketAddr::from(([192, 0, 2, 1], 4242)));
                 let outgoing = match name.as_str() {
                     "greeter.test" => VecDeque::from([Bytes::from_static(b"hello")]),
+                    "endless.test" => VecDeque::from([Bytes::from_static(&[b'x'; 64 * 1024])]),
                     _ => VecDeque::new(),
                 };
                 let finish = matches!(name.as_str(), "greeter.test" | "mute.test");
@@ -215,6 +218,13 @@ impl Driver {
     }
 
     fn read(&mut self, id: SessionId) {
+        if self
+            .targets
+            .get(&id)
+            .is_some_and(|target| target.name == "deaf.test")
+        {
+            return;
+        }
         while let Some(received) = self.conn.receive(id) {
             let Some(target) = self.targets.get_mut(&id) else {
                 return;
@@ -249,6 +259,11 @@ impl Driver {
             let piece = front.split_to(n);
             if !front.has_remaining() {
                 target.outgoing.pop_front();
+                if target.name == "endless.test" {
+                    target
+                        .outgoing
+                        .push_back(Bytes::from_static(&[b'x'; 64 * 1024]));
+                }
             }
             self.conn
                 .send(id, Payload::copy_from(&piece))

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod edge;
 pub mod manager;
+pub mod raw;
 
 use std::time::Duration;
 

@@ -59,23 +59,23 @@ impl Budget {
 
     /// Adds what has accrued. Time that is not worth a whole token stays to be counted.
     fn refill(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.counted);
-        let accrued = elapsed.as_nanos() / TOKEN_TIME.as_nanos();
+        let elapsed = now.saturating_duration_since(self.counted).as_nanos();
+        let accrued = u64::try_from(elapsed).unwrap_or(u64::MAX) / TOKEN_NANOS;
         if accrued == 0 {
             return;
         }
         let accrued = u32::try_from(accrued).unwrap_or(u32::MAX);
         let sum = self.tokens.saturating_add(accrued);
         if sum < IDLE_FRAMES_BURST {
-            (self.tokens, self.counted) = (sum, self.counted + TOKEN_TIME * accrued);
+            (self.tokens, self.counted) = (sum, self.counted + Duration::from_nanos(TOKEN_NANOS) * accrued);
         } else {
             (self.tokens, self.counted) = (IDLE_FRAMES_BURST, now);
         }
     }
 }
 
-/// Time in which one token accrues.
-const TOKEN_TIME: Duration = Duration::from_nanos(1_000_000_000 / IDLE_FRAMES_PER_S as u64);
+/// Nanoseconds in which one token accrues.
+const TOKEN_NANOS: u64 = 1_000_000_000 / IDLE_FRAMES_PER_S as u64;
 
 #[cfg(test)]
 mod tests {
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(charge(&mut budget, IDLE_FRAMES_BURST, now), Ok(()));
         for _ in 0..4 {
             assert_eq!(charge(&mut budget, 1, now), Err(Violation::Flood));
-            now += TOKEN_TIME / 4;
+            now += Duration::from_nanos(TOKEN_NANOS / 4);
         }
         assert_eq!(charge(&mut budget, 1, now), Ok(()));
     }
