@@ -173,7 +173,7 @@ impl Agent {
         };
         if let Err(cause) = ready {
             self.egress.metrics.tunnels_failed.add(1);
-            report_end(&pop, &cause);
+            self.report_end(&pop, &cause);
             self.avoid = Some(pop);
             return tunnel.close().await;
         }
@@ -201,9 +201,19 @@ impl Agent {
             }
             Ending::Closed(cause) => {
                 self.egress.metrics.tunnels_lost.add(1);
-                report_end(&pop, &cause);
+                self.report_end(&pop, &cause);
                 tunnel.close().await;
             }
+        }
+    }
+
+    fn report_end(&self, pop: &PopId, cause: &CloseCause) {
+        match cause {
+            CloseCause::Violation(violation) => {
+                self.egress.metrics.tunnels_violated.add(1);
+                tracing::warn!(%pop, label = violation.label(), "[DIAG] tunnel ended: {violation}");
+            }
+            cause => tracing::warn!(%pop, ?cause, "tunnel ended"),
         }
     }
 
@@ -243,15 +253,6 @@ fn is_absence(error: &ManagerError) -> bool {
         ManagerError::Unreachable(_) => true,
         ManagerError::Refused { status, .. } => *status >= 500,
         ManagerError::Malformed(_) | ManagerError::NotEnrolled => false,
-    }
-}
-
-fn report_end(pop: &PopId, cause: &CloseCause) {
-    match cause {
-        CloseCause::Violation(violation) => {
-            tracing::warn!(%pop, label = violation.label(), "[DIAG] tunnel ended: {violation}");
-        }
-        cause => tracing::warn!(%pop, ?cause, "tunnel ended"),
     }
 }
 

@@ -14,9 +14,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::limits::{
-    ATTEMPT_DELAY, DIAL_TIMEOUT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
-    MAX_DIAL_ADDRESSES,
+use crate::{
+    limits::{
+        ATTEMPT_DELAY, DIAL_TIMEOUT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
+        MAX_DIAL_ADDRESSES,
+    },
+    net::reason,
 };
 
 /// Connects to the address that answers first.
@@ -28,7 +31,7 @@ pub(crate) async fn dial(addresses: Vec<SocketAddr>) -> Result<TcpStream, Reason
     let winner = race(interleave(addresses), connect);
     match timeout(DIAL_TIMEOUT, winner).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Reason::from_io(error.kind())),
+        Ok(Err(error)) => Err(reason(&error)),
         Err(_) => Err(Reason::TimedOut),
     }
 }
@@ -99,7 +102,7 @@ where
 /// "No route" from one family says little where the other family had a route and was refused.
 fn more_telling(known: io::Error, new: io::Error) -> io::Error {
     let uninformative = matches!(
-        Reason::from_io(known.kind()),
+        reason(&known),
         Reason::NetworkUnreachable | Reason::GeneralFailure
     );
     if uninformative { new } else { known }

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub tunnels_failed: Counter,
     /// Tunnels that ended other than by our own stop.
     pub tunnels_lost: Counter,
+    /// Tunnels that we closed because the PoP broke the protocol.
+    pub tunnels_violated: Counter,
     failed: [Counter; 256],
 }
 
@@ -40,6 +42,7 @@ impl Default for Metrics {
             tunnels_opened: Counter::default(),
             tunnels_failed: Counter::default(),
             tunnels_lost: Counter::default(),
+            tunnels_violated: Counter::default(),
             failed: std::array::from_fn(|_| Counter::default()),
         }
     }
@@ -75,7 +78,7 @@ impl fmt::Display for Metrics {
         write!(
             f,
             "sessions opened={} connected={} panicked={} failed=[{}] bytes to_targets={} \
-             from_targets={} tunnels opened={} failed={} lost={}",
+             from_targets={} tunnels opened={} failed={} lost={} violated={}",
             self.sessions_opened.get(),
             self.sessions_connected.get(),
             self.sessions_panicked.get(),
@@ -85,6 +88,7 @@ impl fmt::Display for Metrics {
             self.tunnels_opened.get(),
             self.tunnels_failed.get(),
             self.tunnels_lost.get(),
+            self.tunnels_violated.get(),
         )
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
     sync::Arc,
 };
 
@@ -13,7 +13,10 @@ use titan_proto::{
 };
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
-use crate::limits::{MAX_LOOKUPS, RESOLVE_TIMEOUT};
+use crate::{
+    limits::{MAX_LOOKUPS, RESOLVE_TIMEOUT},
+    net,
+};
 
 /// Resolves names, [`MAX_LOOKUPS`] at a time.
 pub(crate) struct Resolver {
@@ -52,7 +55,7 @@ impl Resolver {
         let lookup = spawn_blocking(move || {
             let found = (name.as_str(), port).to_socket_addrs();
             drop(slot);
-            found
+            found.map_err(|error| shortage().unwrap_or(error))
         });
         let found = lookup.await.map_err(|_| Reason::GeneralFailure)?;
         let addresses: Vec<_> = found.map_err(|error| failure(&error))?.collect();
@@ -70,9 +73,21 @@ fn is_invalid(name: &HostName) -> bool {
     name == "invalid" || name.ends_with(".invalid")
 }
 
+/// Whether this process has run out of descriptors. The system's resolver, which needs some for its files
+/// and its questions, says then that there is no such name.
+fn shortage() -> Option<io::Error> {
+    let error = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).err()?;
+    (net::reason(&error) == Reason::TooManySessions).then_some(error)
+}
+
 /// The standard library gives `getaddrinfo`'s code only as text. "Try again" means that no server
 /// answered, which another edge may do better at; everything else means that there is no address.
+///
+/// A resolver that could not even open a file or a socket says nothing about the name.
 fn failure(error: &io::Error) -> Reason {
+    if error.raw_os_error().is_some() {
+        return net::reason(error);
+    }
     let text = error.to_string();
     let unanswered = TRY_AGAIN.iter().any(|message| text.contains(message));
     if unanswered {

@@ -14,7 +14,9 @@ mod uring;
 use std::{io, net::Shutdown, net::SocketAddr, rc::Rc};
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustix::io::Errno;
 use socket2::SockRef;
+use titan_proto::reason::Reason;
 use tokio::net::TcpStream;
 
 pub(crate) use runtime::Runtime;
@@ -150,6 +152,17 @@ impl Stream {
     }
 }
 
+/// Why the system refused what a session needs, or ended it.
+///
+/// Want of descriptors or memory is this edge's own trouble and says nothing about the target: it has no
+/// room for another session, and another edge may have.
+pub(crate) fn reason(error: &io::Error) -> Reason {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Reason::TooManySessions,
+        _ => Reason::from_io(error.kind()),
+    }
+}
+
 /// How large the next read of a socket should be: as large as the last one, twice as large where
 /// that filled its buffer, half as large where it left three quarters of it empty. Bulk data gets
 /// large reads, and an idle socket owns a small buffer.
@@ -204,6 +217,17 @@ fn advance(batch: &mut Vec<Bytes>, mut written: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn want_of_descriptors_is_no_fault_of_the_targets() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert_eq!(reason(&errno.into()), Reason::TooManySessions);
+        }
+        assert_eq!(
+            reason(&Errno::CONNREFUSED.into()),
+            Reason::ConnectionRefused
+        );
+    }
 
     #[test]
     fn a_partial_write_leaves_the_rest() {

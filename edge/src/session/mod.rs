@@ -28,7 +28,7 @@ use crate::{
     dial::dial,
     link::{Gone, Session},
     metrics::Metrics,
-    net::{Backend, Stream},
+    net::{self, Backend, Stream},
     policy::Policy,
     resolve::Resolver,
 };
@@ -102,11 +102,8 @@ async fn serve(
         () = session.over() => return Err(Failure::Gone),
         connected = connect(&request.target, egress) => connected?,
     };
-    let bound = target
-        .local_addr()
-        .map_err(|error| Reason::from_io(error.kind()))?;
-    let target =
-        Stream::adopt(target, egress.backend).map_err(|error| Reason::from_io(error.kind()))?;
+    let bound = target.local_addr().map_err(|error| net::reason(&error))?;
+    let target = Stream::adopt(target, egress.backend).map_err(|error| net::reason(&error))?;
     session.accept(Some(&target), bound)?;
     egress.metrics.sessions_connected.add(1);
     // Until both directions have ended, the target must not take a close for an end.

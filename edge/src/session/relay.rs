@@ -14,7 +14,7 @@ use crate::{
     limits::{COPY_BELOW_SHARE, MAX_TARGET_READ, MAX_TARGET_WRITE},
     link::Session,
     metrics::Metrics,
-    net::{ReadSize, Stream},
+    net::{self, ReadSize, Stream},
 };
 
 /// Relays until both directions have ended, or one of them failed.
@@ -113,7 +113,7 @@ fn broken(session: &Session, error: &io::Error) -> Failure {
     if session.is_over() {
         return Failure::Gone;
     }
-    match Reason::from_io(error.kind()) {
+    match net::reason(error) {
         // The system's own way to say that a connection has ended early.
         Reason::GeneralFailure if error.kind() == io::ErrorKind::NotConnected => {
             Failure::Reason(Reason::TargetReset)

@@ -90,7 +90,8 @@ impl TestPop {
             .unwrap();
     }
 
-    async fn accept_raw(&self) -> PopTunnel {
+    /// Waits for an edge and upgrades its connection. Gives what came behind the request, and the token.
+    pub async fn accept_stream(&self) -> (TcpStream, BytesMut, String) {
         let accepted = timeout(PATIENCE, self.listener.accept()).await;
         let (mut stream, _) = accepted.expect("the edge connects").unwrap();
         stream.set_nodelay(true).unwrap();
@@ -105,12 +106,14 @@ impl TestPop {
         assert_eq!(request.path, "/tunnel");
         let response = upgrade::accept_response(&request, Some(SUBPROTOCOL));
         stream.write_all(&response).await.unwrap();
+        (stream, input, request.bearer.unwrap())
+    }
+
+    async fn accept_raw(&self) -> PopTunnel {
+        let (stream, input, bearer) = self.accept_stream().await;
         let shared = Arc::new(Shared::new());
         tokio::spawn(drive(shared.clone(), stream, input));
-        PopTunnel {
-            shared,
-            bearer: request.bearer.unwrap(),
-        }
+        PopTunnel { shared, bearer }
     }
 }
 

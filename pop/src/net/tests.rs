@@ -12,9 +12,13 @@ use std::{
 };
 
 use bytes::BytesMut;
+use socket2::SockRef;
 
 use super::*;
-use crate::config::IoChoice;
+use crate::{
+    config::IoChoice,
+    limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES},
+};
 
 /// Runs a test on every driver this kernel has.
 fn on_each_driver<F: Future<Output = ()>>(test: impl Fn(Arc<Stats>) -> F) {
@@ -213,5 +217,30 @@ fn a_race_has_one_winner_and_a_join_two() {
             .expect("both are done");
         let failed: Result<(), u8> = join(pin!(async { Err(3) }), std::future::pending()).await;
         assert_eq!(failed, Err(3));
+    });
+}
+
+/// A client that vanished without a word is found out by the kernel, so every accepted socket must ask.
+#[test]
+fn accepted_sockets_ask_whether_their_peer_is_still_there() {
+    on_each_driver(async |_| {
+        let fd = bind("127.0.0.1:0".parse().expect("an address"), None).expect("binds");
+        let address = Listener::address(&fd).expect("bound");
+        let listener = Listener::adopt(fd).expect("adopted");
+        let _client = std::net::TcpStream::connect(address).expect("connects");
+        let mut accepted = Vec::new();
+        while accepted.is_empty() {
+            let accept = listener.accept_some(|one| accepted.push(one));
+            accept.await.expect("a sound listener");
+        }
+        let socket = SockRef::from(&accepted[0].fd);
+        assert!(socket.keepalive().expect("a socket"));
+        let idle = socket.tcp_keepalive_time().expect("a socket");
+        let interval = socket.tcp_keepalive_interval().expect("a socket");
+        let probes = socket.tcp_keepalive_retries().expect("a socket");
+        assert_eq!(
+            (idle, interval, probes),
+            (KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES)
+        );
     });
 }

@@ -67,7 +67,10 @@ impl Budget {
         let accrued = u32::try_from(accrued).unwrap_or(u32::MAX);
         let sum = self.tokens.saturating_add(accrued);
         if sum < IDLE_FRAMES_BURST {
-            (self.tokens, self.counted) = (sum, self.counted + Duration::from_nanos(TOKEN_NANOS) * accrued);
+            (self.tokens, self.counted) = (
+                sum,
+                self.counted + Duration::from_nanos(TOKEN_NANOS) * accrued,
+            );
         } else {
             (self.tokens, self.counted) = (IDLE_FRAMES_BURST, now);
         }

@@ -23,26 +23,26 @@ use crate::{
 const FAILS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Three processes that find each other through their configuration files.
-struct Network {
+pub(crate) struct Network {
     manager: Process,
-    pop: Process,
-    edge: Process,
-    at: Addresses,
+    pub(crate) pop: Process,
+    pub(crate) edge: Process,
+    pub(crate) at: Addresses,
     dir: TempDir,
 }
 
-struct Addresses {
+pub(crate) struct Addresses {
     manager: SocketAddr,
-    proxy: SocketAddr,
+    pub(crate) proxy: SocketAddr,
     tunnel: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
-const USER: &str = "carol";
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const USER: &str = "carol";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 impl Network {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         let [manager, proxy, tunnel, admin] = std::array::from_fn(|_| free_addr());
         let at = Addresses {
@@ -72,7 +72,7 @@ impl Network {
     }
 
     /// Waits until a session can be opened through the whole path.
-    fn wait_until_served(&self) {
+    pub(crate) fn wait_until_served(&self) {
         let echo = origin::echo();
         wait_for("the path to serve", || {
             let mut client = self.open(echo)?;
@@ -82,7 +82,7 @@ impl Network {
     }
 
     /// Opens a session in `confirmed` mode; `None` while there is no way to the target.
-    fn open(&self, target: SocketAddr) -> Option<std::net::TcpStream> {
+    pub(crate) fn open(&self, target: SocketAddr) -> Option<std::net::TcpStream> {
         let user = format!("{USER}-confirm");
         // The PoP may be down just now, or on its way.
         let asked = client::try_socks5(self.at.proxy, &user, PASSWORD, target).ok()?;

@@ -1,6 +1,7 @@
 //! Starts the programs under test, waits for what they say, and ends them by their pid.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -59,6 +60,24 @@ impl Process {
     /// What it has logged.
     pub(crate) fn logged(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Lets it have so many descriptors more than it has now, and no others.
+    pub(crate) fn spare_descriptors(&self, spare: usize) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
+        let open: BTreeSet<u64> = open
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        // New descriptors get the lowest numbers that are free, below the limit.
+        let last = (0..).filter(|number| !open.contains(number)).nth(spare);
+        let limit = rustix::process::Rlimit {
+            current: last,
+            maximum: last,
+        };
+        rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit)
+            .expect("it is ours");
     }
 
     /// Kills it as a crash would.
@@ -141,13 +160,7 @@ impl Up {
 
     /// The value of one of the PoP's metrics that has no labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let url = format!("http://{}/metrics", self.info.pop_admin);
-        let text = String::from_utf8(run(&mut curl(&[&url])).stdout).expect("text");
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-            .unwrap_or_else(|| panic!("no metric {name}"));
-        value.parse().expect("a number")
+        metric(self.info.pop_admin, name)
     }
 
     /// `curl` through the proxy by SOCKS5, the name resolved by the edge.
@@ -162,6 +175,17 @@ impl Up {
     pub(crate) fn http(&self, user: &str) -> String {
         format!("http://{user}:{}@{}", self.info.password, self.info.proxy)
     }
+}
+
+/// The value of one of a PoP's metrics, by its name and labels as they are printed.
+pub(crate) fn metric(admin: SocketAddr, name: &str) -> u64 {
+    let url = format!("http://{admin}/metrics");
+    let text = String::from_utf8(run(&mut curl(&[&url])).stdout).expect("text");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .unwrap_or_else(|| panic!("no metric {name}"));
+    value.parse().expect("a number")
 }
 
 /// A real nginx that serves the files of a folder and takes uploads into it.

@@ -10,5 +10,6 @@ mod departures;
 mod failures;
 mod harness;
 mod origin;
+mod scarcity;
 mod shards;
 mod up;
