@@ -66,7 +66,7 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 pub const KEEPALIVE_PROBES: u32 = 4;
 
 /// Default of `heartbeat_s`: what the protocol recommends.
-pub const TUNNEL_HEARTBEAT_S: u32 = titan_proto::limits::HEARTBEAT_INTERVAL.as_secs() as u32;
+pub const TUNNEL_HEARTBEAT_S: u32 = 15;
 
 /// Intervals of silence after which an edge counts as gone: one lost packet with a slow retransmission
 /// must not end a tunnel.
@@ -252,6 +252,7 @@ const _: () = {
     assert!(TUNNEL_READ_MIN <= TUNNEL_READ_MAX);
     assert!(TRANSMIT_BATCH_MIN <= TRANSMIT_BATCH_MAX);
     assert!(titan_proto::limits::PROXY_MAX_HEAD + HANDSHAKE_READ <= CLIENT_HANDSHAKE_BYTES);
+    assert!(TUNNEL_HEARTBEAT_S as u64 == titan_proto::limits::HEARTBEAT_INTERVAL.as_secs());
     assert!(RECORD_FRESH.as_secs() < RECORD_STALE.as_secs());
     assert!(TIMER_SLOTS.is_power_of_two());
 };

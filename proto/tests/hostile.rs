@@ -355,7 +355,8 @@ fn open_payload() -> Vec<u8> {
 
 /// The `n`th session that a PoP of our own making numbers, none of which the real one has used.
 fn session(n: u32) -> SessionId {
-    let [a, b, c, d] = (n % 0xfffe + 1 | (1 + n / 0xfffe + 100) << 16).to_be_bytes();
+    let (slot, generation) = (n % 0xfffe + 1, n / 0xfffe + 101);
+    let [a, b, c, d] = (generation << 16 | slot).to_be_bytes();
     let header = FrameHeader::decode([FrameKind::Fin as u8, 0, 0, 0, a, b, c, d]);
     header.expect("valid").session.expect("not the tunnel")
 }

@@ -88,7 +88,8 @@ impl TunnelEntry {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// Whether its write ring is so full that new sessions do better elsewhere.
+    /// Whether new sessions do better elsewhere: its write ring is nearly full, or its edge does not answer
+    /// pings.
     pub fn is_saturated(&self) -> bool {
         self.saturated.load(Ordering::Relaxed)
     }
