@@ -34,7 +34,7 @@ use std::{
     thread,
 };
 
-use titan_proto::control::NodeId;
+use titan_proto::{control::NodeId, mux::Memory};
 use tokio::sync::watch;
 
 pub use config::{Cli, Config, IoChoice, LogConfig, LogFormat, Secret};
@@ -42,8 +42,8 @@ pub use error::{ConfigError, DialPopError, IdentityError, ManagerError, OpenErro
 pub use metrics::{Counter, Metrics};
 
 use crate::{
-    agent::Agent, identity::Identity, manager::Manager, net::Runtime, policy::Policy,
-    resolve::Resolver, session::Egress,
+    agent::Agent, identity::Identity, limits::SESSION_MEMORY, manager::Manager, net::Runtime,
+    policy::Policy, resolve::Resolver, session::Egress,
 };
 
 /// A running edge. Dropping it stops it.
@@ -156,6 +156,7 @@ fn run(
         policy: Policy::new(config.allow_private),
         resolver: Resolver::new(),
         metrics: metrics.clone(),
+        memory: Memory::new(SESSION_MEMORY),
     };
     // Whoever started us may be gone; then the agent finds itself stopped.
     let _ = started.send(Ok(()));

@@ -307,12 +307,7 @@ impl Session {
     /// Waits until bytes may be sent to the client, and gives how many.
     pub(crate) async fn capacity(&self) -> Result<usize, Gone> {
         loop {
-            if self.is_over() {
-                return Err(Gone);
-            }
-            let capacity = self
-                .link
-                .act(|connection| connection.send_capacity(self.id));
+            let capacity = self.capacity_now()?;
             if capacity > 0 {
                 return Ok(capacity);
             }
@@ -320,23 +315,34 @@ impl Session {
         }
     }
 
-    /// Sends bytes to the client. Other sessions may have filled the tunnel since the capacity was
-    /// asked for: then it waits, and sends in parts.
+    /// Bytes that may be sent to the client now; after a 0, [`capacity`](Self::capacity) waits for more.
+    pub(crate) fn capacity_now(&self) -> Result<usize, Gone> {
+        if self.is_over() {
+            return Err(Gone);
+        }
+        Ok(self
+            .link
+            .act(|connection| connection.send_capacity(self.id)))
+    }
+
+    /// Sends bytes to the client, at most as many as may be sent now.
+    pub(crate) fn send_now(&self, payload: Payload) -> Result<(), Gone> {
+        self.link
+            .act(|connection| connection.send(self.id, payload))
+            .map_err(|_| Gone)
+    }
+
+    /// Sends bytes to the client, in parts where the tunnel does not take them at once.
     pub(crate) async fn send(&self, mut payload: Payload) -> Result<(), Gone> {
         loop {
             let capacity = self.capacity().await?;
             if payload.len() <= capacity {
-                let sent = self
-                    .link
-                    .act(|connection| connection.send(self.id, payload));
-                return sent.map_err(|_| Gone);
+                return self.send_now(payload);
             }
             let (part, rest) = payload.as_slice().split_at(capacity);
             let part = Payload::copy_from(part);
             payload = Payload::copy_from(rest);
-            self.link
-                .act(|connection| connection.send(self.id, part))
-                .map_err(|_| Gone)?;
+            self.send_now(part)?;
         }
     }
 

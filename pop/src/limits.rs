@@ -72,49 +72,43 @@ pub const TUNNEL_HEARTBEAT_S: u32 = 15;
 /// must not end a tunnel.
 pub const TUNNEL_SILENT_HEARTBEATS: u32 = 3;
 
-/// Unsent bytes the kernel may hold for a tunnel (`TCP_NOTSENT_LOWAT`).
-///
-/// Order is worth nothing once bytes are in the kernel: what waits there delays every other
-/// session of the tunnel. 128 KiB keep a 10 Gbit/s line busy between two turns of the writer.
-pub const TUNNEL_UNSENT_LOW_WATER: u32 = 128 * 1024;
-
 // ---- Reads and writes --------------------------------------------------------------------------
 
 /// First read size of a session, and the size after reads that did not fill it.
 pub const SESSION_READ_MIN: usize = 4 * 1024;
 
 /// Largest read size of a session; one mux frame carries as much.
-pub const SESSION_READ_MAX: usize = 64 * 1024;
+pub const SESSION_READ_MAX: usize = 256 * 1024;
 
 /// First read size of a tunnel, and the size after reads that did not fill it.
 pub const TUNNEL_READ_MIN: usize = 16 * 1024;
 
-/// Largest read size of a tunnel.
-///
-/// Large reads are cheaper: a study of a plain relay found 0.79 s of CPU per GB with 64 KiB and 0.46
-/// with 1 MiB (ARCHITECTURE.md). 256 KiB lies between, so that the pool of buffers stays small.
-pub const TUNNEL_READ_MAX: usize = 256 * 1024;
+/// Largest read size of a tunnel. Large reads are what bulk data costs least with (perf/README.md); one
+/// twice as large gains nothing more and leaves the processor's cache.
+pub const TUNNEL_READ_MAX: usize = 512 * 1024;
 
 /// Reads in a row from one socket before its task waits on readiness again.
 pub const READ_BURST: usize = 4;
-
-/// Most bytes the writer of a tunnel takes from the mux for one write.
-pub const TRANSMIT_BATCH_MAX: usize = 256 * 1024;
-
-/// Bytes the writer takes after the socket had no room: what has left the mux cannot be overtaken
-/// by control frames, so a slow tunnel is fed in small portions.
-pub const TRANSMIT_BATCH_MIN: usize = 16 * 1024;
 
 /// Slices in one vectored write; the kernel takes 1024 (`UIO_MAXIOV`), and 64 of typical size
 /// already fill a batch.
 pub const WRITE_SLICES: usize = 64;
 
 /// Most bytes gathered for one write to a client.
-pub const CLIENT_WRITE_BATCH: usize = 256 * 1024;
+pub const CLIENT_WRITE_BATCH: usize = 512 * 1024;
 
-/// Buffers of each size that a shard keeps for reuse. One burst of reads in a turn of the loop
-/// rarely holds more at a time; more would only pin memory.
-pub const POOLED_BUFFERS: usize = 64;
+/// Buffers that a shard keeps for reuse, 16 MiB of the largest. One burst of reads in a turn of the
+/// loop rarely holds more at a time; more would only pin memory.
+pub const POOLED_BUFFERS: usize = 32;
+
+/// What an edge may send in a new session, whatever the memory: the least with which a session still
+/// moves. The rest of its window is granted with the OPEN while there is memory, so this is what ten
+/// thousand sessions that nobody reads come down to.
+pub const UNASKED_WINDOW: u32 = 16 * 1024;
+
+/// Default of `session_memory_mib`, the MiB that the sessions of one shard may hold: a thousand full
+/// windows as they are at first, or forty sessions at their fastest.
+pub const SESSION_MEMORY_MIB: u32 = 256;
 
 // ---- Sessions ----------------------------------------------------------------------------------
 
@@ -250,7 +244,6 @@ pub const PORT_RETRY: Duration = Duration::from_millis(20);
 const _: () = {
     assert!(SESSION_READ_MIN <= SESSION_READ_MAX);
     assert!(TUNNEL_READ_MIN <= TUNNEL_READ_MAX);
-    assert!(TRANSMIT_BATCH_MIN <= TRANSMIT_BATCH_MAX);
     assert!(titan_proto::limits::PROXY_MAX_HEAD + HANDSHAKE_READ <= CLIENT_HANDSHAKE_BYTES);
     assert!(TUNNEL_HEARTBEAT_S as u64 == titan_proto::limits::HEARTBEAT_INTERVAL.as_secs());
     assert!(RECORD_FRESH.as_secs() < RECORD_STALE.as_secs());

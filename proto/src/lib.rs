@@ -16,6 +16,7 @@ pub mod fuzz;
 pub mod http;
 pub mod limits;
 pub mod mux;
+pub mod read_size;
 pub mod reason;
 pub mod sniff;
 pub mod socks5;

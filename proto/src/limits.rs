@@ -2,20 +2,38 @@
 
 use std::time::Duration;
 
-/// Bytes a session's receiver grants at first. One 256 KiB window fills 20 Mbit/s at 100 ms, and
-/// 10,000 sessions that nobody reads hold at most 2.5 GiB before memory pressure shrinks them.
+/// Bytes that HELLO grants in each new session, whatever the memory: what the opener may send before
+/// it hears anything. It fills 20 Mbit/s at 100 ms.
 pub const INITIAL_WINDOW: u32 = 256 * 1024;
 
-/// Most credit a sender may ever hold. Far above the 6 MiB that windows grow to, far below where
-/// the sums would overflow.
+/// What a new session's window is at once where HELLO granted less and there is memory.
+pub const START_WINDOW: u32 = INITIAL_WINDOW;
+
+/// What windows grow to with the traffic: 120 MB/s at 50 ms of round trip.
+pub const GROWN_WINDOW: u32 = 6 * 1024 * 1024;
+
+/// What they grow to while hardly any memory is held: 100 MB/s at 160 ms, once around the world.
+pub const LARGEST_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Most credit a sender may ever hold. Far above what windows grow to, far below where the sums
+/// would overflow.
 pub const MAX_WINDOW: u32 = 64 * 1024 * 1024;
+
+/// Time by which a window's round may exceed two round trips and the window still grow: what the two
+/// ends take to wake up and to hand the bytes on. Without it a line that is quicker than the
+/// programs at its ends would be fed in pieces too small to be cheap.
+pub const WINDOW_LATENCY: Duration = Duration::from_millis(2);
+
+/// Bytes that the sessions of one thread may hold unless told otherwise.
+pub const SESSION_MEMORY: usize = 256 * 1024 * 1024;
 
 /// Smallest initial window a peer may announce: less would make every write a round trip.
 pub const MIN_WINDOW: u32 = 4 * 1024;
 
-/// Largest payload of a DATA frame we accept and announce. A frame is the unit of fairness among
-/// sessions; 64 KiB make the headers 0.03 % of the traffic.
-pub const MAX_FRAME: u32 = 64 * 1024;
+/// Largest payload of a DATA frame we accept and announce: one large read. A frame is the unit of
+/// fairness among sessions, so on a slow line no frame is longer than the batch that
+/// [`Pace`](crate::mux::Pace) allows.
+pub const MAX_FRAME: u32 = 256 * 1024;
 
 /// Smallest frame limit a peer may announce.
 pub const MIN_MAX_FRAME: u32 = 1024;
@@ -23,16 +41,33 @@ pub const MIN_MAX_FRAME: u32 = 1024;
 /// Most sessions one tunnel carries: what the slot half of a session id can name.
 pub const MAX_SESSIONS: u32 = 65_535;
 
-/// Unsent DATA a tunnel holds: the write ring. Enough to keep 10 Gbit/s busy for 800 µs, which is
-/// more than a turn of the event loop takes.
+/// Unsent DATA a tunnel holds at most: the write ring. Enough to keep 10 Gbit/s busy for 800 µs,
+/// which is more than a turn of the event loop takes, and little enough that what is written is
+/// still in the processor's cache.
 pub const RING_BYTES: usize = 1024 * 1024;
 
-/// Least share of the write ring a session gets, however many compete for it.
-pub const MIN_RING_SHARE: usize = 16 * 1024;
+/// Least size of the ring, on the slowest line: four frames that may change places.
+pub const MIN_RING_BYTES: usize = 64 * 1024;
 
-/// Room below which a session is told to wait rather than to write a sliver. Not applied to credit:
-/// there the peer decides.
-pub const MIN_RING_ROOM: usize = 4 * 1024;
+/// What a session that talks little may add to a full ring, so that its key press waits for its
+/// turn among the sessions and not for room that bulk data leaves.
+pub const TALK_BYTES: usize = 4 * 1024;
+
+/// Smallest batch handed to the transport. What it holds can no longer be overtaken: 16 KiB are
+/// 6.5 ms on a line of 20 Mbit/s.
+pub const MIN_WRITE_BATCH: usize = 16 * 1024;
+
+/// Largest batch handed to the transport: larger ones save no more calls worth counting.
+pub const MAX_WRITE_BATCH: usize = 512 * 1024;
+
+/// The batch a tunnel starts with, before its speed is known.
+pub const FIRST_WRITE_BATCH: usize = 64 * 1024;
+
+/// A batch that takes longer than this to enter the transport is too large for the line.
+pub const SLOW_WRITE: Duration = Duration::from_millis(10);
+
+/// A full batch that enters the transport faster than this may be followed by a larger one.
+pub const FAST_WRITE: Duration = Duration::from_millis(2);
 
 /// Slices in one batch for the transport. Beyond some dozen a longer vector saves no more calls, and
 /// it must stay below the kernel's limit of 1,024.
@@ -127,7 +162,11 @@ pub const PROXY_MAX_DETAIL: usize = 512;
 const _: () = {
     assert!(MIN_WINDOW <= INITIAL_WINDOW && INITIAL_WINDOW <= MAX_WINDOW);
     assert!(MIN_MAX_FRAME <= MAX_FRAME);
-    assert!(MIN_RING_ROOM <= MIN_RING_SHARE && MIN_RING_SHARE <= RING_BYTES);
+    assert!(INITIAL_WINDOW <= START_WINDOW && START_WINDOW <= GROWN_WINDOW);
+    assert!(GROWN_WINDOW <= LARGEST_WINDOW && LARGEST_WINDOW <= MAX_WINDOW);
+    assert!(MIN_RING_BYTES <= RING_BYTES && MIN_WRITE_BATCH <= MIN_RING_BYTES);
+    assert!(MIN_WRITE_BATCH <= FIRST_WRITE_BATCH && FIRST_WRITE_BATCH <= MAX_WRITE_BATCH);
+    assert!(FAST_WRITE.as_micros() < SLOW_WRITE.as_micros());
     assert!(OPEN_BACKLOG_BYTES < MAX_CONTROL_BYTES);
     assert!(MAX_RESET_TEXT < MAX_CONTROL_PAYLOAD);
     assert!(MAX_SESSIONS <= u16::MAX as u32);

@@ -10,8 +10,8 @@ use titan_proto::{
     addr::Target,
     limits,
     mux::{
-        CloseCause, Connection, Event, FrameHeader, FrameKind, OpenError, OpenRequest, Payload,
-        Received, Reset, SendError, SessionId, Settings, Side, Violation,
+        CloseCause, Connection, Event, FrameHeader, FrameKind, Memory, OpenError, OpenRequest,
+        Payload, Received, Reset, SendError, SessionId, Settings, Side, Violation,
     },
     reason::Reason,
     ws::{self, CloseCode},
@@ -21,15 +21,22 @@ use titan_proto::{
 struct Tunnel {
     pop: Connection,
     edge: Connection,
+    memory: Memory,
     now: Instant,
 }
 
 impl Tunnel {
     fn new(settings: Settings) -> Self {
         let now = origin();
+        let memory = settings.memory.clone();
         let pop = Connection::new(Side::Pop, settings.clone(), [1; 32], now);
         let edge = Connection::new(Side::Edge, settings, [2; 32], now);
-        let mut tunnel = Self { pop, edge, now };
+        let mut tunnel = Self {
+            pop,
+            edge,
+            memory,
+            now,
+        };
         tunnel.exchange();
         assert_eq!(events(&mut tunnel.pop), [Event::Ready]);
         assert_eq!(events(&mut tunnel.edge), [Event::Ready]);
@@ -102,6 +109,19 @@ fn fill(end: &mut Connection, id: SessionId) -> usize {
         end.send(id, Payload::copy_from(&vec![b'x'; len]))
             .expect("capacity was asked for");
         total += len;
+    }
+}
+
+/// Sends as much towards the PoP as credit allows, over as many ringfuls as it takes.
+fn fill_through(tunnel: &mut Tunnel, id: SessionId) -> usize {
+    let mut total = 0;
+    loop {
+        match fill(&mut tunnel.edge, id) {
+            0 => return total,
+            len => total += len,
+        }
+        carry(&mut tunnel.edge, &mut tunnel.pop, tunnel.now);
+        events(&mut tunnel.edge);
     }
 }
 
@@ -219,7 +239,7 @@ fn an_edge_cannot_speak_for_the_pop() {
 fn nobody_sends_more_than_was_granted() {
     let mut tunnel = Tunnel::new(Settings::default());
     let id = tunnel.open();
-    assert_eq!(fill(&mut tunnel.pop, id), limits::INITIAL_WINDOW as usize);
+    assert_eq!(fill(&mut tunnel.pop, id), limits::START_WINDOW as usize);
     assert_eq!(
         tunnel.pop.send(id, Payload::copy_from(b"x")),
         Err(SendError::TooMuch)
@@ -229,13 +249,14 @@ fn nobody_sends_more_than_was_granted() {
     receive_all(&mut tunnel.edge, id);
     tunnel.exchange();
     assert_eq!(events(&mut tunnel.pop), [Event::Writable(id)]);
-    assert_eq!(fill(&mut tunnel.pop, id), limits::INITIAL_WINDOW as usize);
+    assert_eq!(fill(&mut tunnel.pop, id), limits::START_WINDOW as usize);
 }
 
 #[test]
 fn a_peer_that_sends_beyond_its_credit_is_closed() {
     let settings = Settings {
         initial_window: 5000,
+        start_window: 0,
         ..Settings::default()
     };
     let mut tunnel = Tunnel::new(settings);
@@ -271,8 +292,94 @@ fn a_session_nobody_reads_does_not_hold_up_another() {
         total += receive_all(&mut tunnel.pop, busy).0.len();
         tunnel.exchange();
     }
-    assert_eq!(total, 100 * limits::INITIAL_WINDOW as usize);
+    assert!(total >= 100 * limits::START_WINDOW as usize);
+    assert_eq!(tunnel.memory.held(), limits::START_WINDOW as usize);
     assert_eq!(tunnel.pop.queued_bytes() + tunnel.edge.queued_bytes(), 0);
+}
+
+#[test]
+fn a_window_that_holds_its_session_up_grows_and_one_that_does_not_stays() {
+    const SLOW_READ: usize = 16 * 1024;
+    let mut tunnel = Tunnel::new(Settings::default());
+    let (limited, slow) = (tunnel.open(), tunnel.open());
+    let mut filled = [0; 2];
+    for _ in 0..32 {
+        filled = [limited, slow].map(|id| fill_through(&mut tunnel, id));
+        // Half of the time by which a round may exceed two round trips, of which there are none here.
+        tunnel.now += limits::WINDOW_LATENCY / 2;
+        tunnel.exchange();
+        receive_all(&mut tunnel.pop, limited);
+        let Some(Received::Data(mut bytes)) = tunnel.pop.receive(slow) else {
+            panic!("the slow one has something to read");
+        };
+        let rest = bytes.split_off(bytes.len().min(SLOW_READ));
+        tunnel.pop.consumed(slow, bytes.len());
+        tunnel.pop.put_back(slow, rest);
+        tunnel.exchange();
+    }
+    let [grown, same] = filled;
+    let grown_to = limits::GROWN_WINDOW as usize..=limits::LARGEST_WINDOW as usize;
+    assert!(grown_to.contains(&grown), "{grown}");
+    assert!(same <= limits::START_WINDOW as usize, "{same}");
+}
+
+#[test]
+fn many_sessions_that_nobody_reads_stay_within_the_memory() {
+    let memory = Memory::new(8 << 20);
+    let settings = Settings {
+        memory: memory.clone(),
+        initial_window: limits::MIN_WINDOW,
+        ..Settings::default()
+    };
+    let mut tunnel = Tunnel::new(settings);
+    let ids: Vec<_> = (0..1000)
+        .map(|_| {
+            let id = tunnel.open();
+            fill(&mut tunnel.edge, id);
+            tunnel.exchange();
+            assert_eq!(events(&mut tunnel.pop), [Event::Readable(id)], "no reset");
+            id
+        })
+        .collect();
+    assert!(
+        (4 << 20..8 << 20).contains(&memory.held()),
+        "{}",
+        memory.held()
+    );
+    for id in ids {
+        receive_all(&mut tunnel.pop, id);
+        tunnel.pop.reset(id, Reason::ClientGone, "");
+    }
+    tunnel.exchange();
+    assert_eq!(memory.held(), 0);
+}
+
+#[test]
+fn where_no_memory_is_left_who_holds_more_than_its_share_is_reset() {
+    let settings = Settings {
+        memory: Memory::new(1 << 20),
+        initial_window: 512 << 10,
+        ..Settings::default()
+    };
+    let memory = settings.memory.clone();
+    let mut tunnel = Tunnel::new(settings);
+    let (small, first, second) = (tunnel.open(), tunnel.open(), tunnel.open());
+    fill(&mut tunnel.edge, first);
+    fill(&mut tunnel.edge, second);
+    tunnel.exchange();
+    tunnel
+        .edge
+        .send(small, Payload::copy_from(b"x"))
+        .expect("granted");
+    tunnel.exchange();
+    let reset = Reset::new(Reason::Overloaded);
+    let events = events(&mut tunnel.pop);
+    assert!(
+        events.contains(&Event::Reset { id: second, reset }),
+        "{events:?}"
+    );
+    assert!(events.contains(&Event::Readable(small)), "{events:?}");
+    assert!(memory.held() <= memory.limit());
 }
 
 #[test]
@@ -316,7 +423,8 @@ fn a_full_ring_lets_waiting_sessions_in_as_it_drains() {
     for &id in &ids {
         fill(&mut tunnel.pop, id);
     }
-    assert!(tunnel.pop.queued_bytes() <= 64 * 1024 && tunnel.pop.is_saturated());
+    let talk = 20 * limits::TALK_BYTES;
+    assert!(tunnel.pop.queued_bytes() <= 64 * 1024 + talk && tunnel.pop.is_saturated());
     assert_eq!(tunnel.pop.send_capacity(ids[19]), 0);
     let mut woken = Vec::new();
     for _ in 0..200 {
@@ -341,8 +449,8 @@ fn the_peers_reset_of_what_fills_the_ring_makes_room() {
     };
     let mut tunnel = Tunnel::new(settings);
     let (hog, waiter) = (tunnel.open(), tunnel.open());
-    assert_eq!(fill(&mut tunnel.pop, hog), 32 * 1024);
-    assert_eq!(tunnel.pop.send_capacity(waiter), 0);
+    assert!(fill(&mut tunnel.pop, hog) >= 32 * 1024);
+    assert_eq!(fill(&mut tunnel.pop, waiter), limits::TALK_BYTES, "no bulk");
     tunnel.edge.reset(hog, Reason::TargetReset, "");
     carry(&mut tunnel.edge, &mut tunnel.pop, tunnel.now);
     assert!(events(&mut tunnel.pop).contains(&Event::Writable(waiter)));

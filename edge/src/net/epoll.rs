@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::{net::TcpStream, task::consume_budget};
+use tokio::net::TcpStream;
 
 use super::head;
 use crate::limits::MAX_IO_SLICES;
@@ -24,42 +24,17 @@ impl Socket {
         self.0.readable().await
     }
 
-    pub(super) async fn read(
-        &self,
-        mut buf: BytesMut,
-        max: usize,
-    ) -> (io::Result<usize>, BytesMut) {
-        // A socket that is always ready must not keep the thread to itself.
-        consume_budget().await;
-        loop {
-            match self.0.try_read_buf(&mut (&mut buf).limit(max)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Err(error) = self.0.readable().await {
-                        return (Err(error), buf);
-                    }
-                }
-                result => return (result, buf),
-            }
-        }
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        self.0.writable().await
     }
 
-    pub(super) async fn write(&self, batch: &[Bytes]) -> io::Result<usize> {
-        consume_budget().await;
-        loop {
-            match self.write_now(batch) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.0.writable().await?;
-                }
-                result => return result,
-            }
-        }
+    pub(super) fn read_now(&self, mut buf: BytesMut, max: usize) -> (io::Result<usize>, BytesMut) {
+        buf.reserve(max);
+        let result = self.0.try_read_buf(&mut (&mut buf).limit(max));
+        (result, buf)
     }
 
-    pub(super) fn control(&self) -> SockRef<'_> {
-        SockRef::from(&self.0)
-    }
-
-    fn write_now(&self, batch: &[Bytes]) -> io::Result<usize> {
+    pub(super) fn write_now(&self, batch: &[Bytes]) -> io::Result<usize> {
         if let [bytes] = batch {
             return self.0.try_write(bytes);
         }
@@ -70,5 +45,9 @@ impl Socket {
             filled += 1;
         }
         self.0.try_write_vectored(&slices[..filled])
+    }
+
+    pub(super) fn control(&self) -> SockRef<'_> {
+        SockRef::from(&self.0)
     }
 }

@@ -2,11 +2,12 @@
 //! of them runs.
 //!
 //! What both promise, and every caller relies on:
-//! * a socket has one reader and one writer, each of which waits for its operation to end; nothing
-//!   drops an operation that is under way, as a kernel that owns the buffer would go on with it;
-//! * so whoever wants a socket's tasks to end shuts the socket down or resets it, which ends every
-//!   operation on it.
+//! * a socket is waited for without a buffer and then read and written without waiting, so that an
+//!   idle one owns nothing and a wait can be dropped without losing a byte;
+//! * a socket has one reader and one writer;
+//! * whoever wants a socket's tasks to end shuts the socket down or resets it, which ends every wait.
 
+mod direct;
 mod epoll;
 mod runtime;
 mod uring;
@@ -21,7 +22,7 @@ use tokio::net::TcpStream;
 
 pub(crate) use runtime::Runtime;
 
-use crate::limits::{MAX_IO_SLICES, MIN_READ};
+use crate::limits::MAX_IO_SLICES;
 
 /// How the sockets of this thread are driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// The process has no descriptor left, or the system refuses for another reason.
+    /// The system refuses.
     pub(crate) fn adopt(stream: TcpStream, backend: Backend) -> io::Result<Self> {
         let socket = match backend {
             Backend::Uring => Socket::Uring(uring::Socket::adopt(stream)?),
@@ -53,25 +54,20 @@ impl Stream {
         Ok(Self(Rc::new(socket)))
     }
 
-    /// Waits, where that is possible without a buffer, until there is something to read. Under
-    /// io_uring it returns at once: the read itself waits.
+    /// Waits until a read has something to say: bytes, the end or an error.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match &*self.0 {
-            Socket::Uring(_) => Ok(()),
+            Socket::Uring(socket) => socket.readable().await,
             Socket::Epoll(socket) => socket.readable().await,
         }
     }
 
-    /// Reads once, at most `max` bytes, behind what is in `buf`. 0 is the end.
-    pub(crate) async fn read(
-        &self,
-        mut buf: BytesMut,
-        max: usize,
-    ) -> (io::Result<usize>, BytesMut) {
-        buf.reserve(max);
+    /// Reads once what is there, at most `max` bytes, behind what is in `buf`. 0 is the end;
+    /// [`io::ErrorKind::WouldBlock`] says to wait until the socket is [readable](Self::readable).
+    pub(crate) fn read_now(&self, buf: BytesMut, max: usize) -> (io::Result<usize>, BytesMut) {
         match &*self.0 {
-            Socket::Uring(socket) => socket.read(buf, max).await,
-            Socket::Epoll(socket) => socket.read(buf, max).await,
+            Socket::Uring(socket) => socket.read_now(buf, max),
+            Socket::Epoll(socket) => socket.read_now(buf, max),
         }
     }
 
@@ -79,16 +75,28 @@ impl Stream {
     pub(crate) async fn write_all(&self, batch: &mut Vec<Bytes>) -> io::Result<()> {
         batch.retain(|bytes| !bytes.is_empty());
         while !batch.is_empty() {
-            let written = match &*self.0 {
-                Socket::Uring(socket) => socket.write(batch).await?,
-                Socket::Epoll(socket) => socket.write(batch).await?,
-            };
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            match self.write_now(batch) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => advance(batch, written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) => return Err(error),
             }
-            advance(batch, written);
         }
         Ok(())
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match &*self.0 {
+            Socket::Uring(socket) => socket.writable().await,
+            Socket::Epoll(socket) => socket.writable().await,
+        }
+    }
+
+    fn write_now(&self, batch: &[Bytes]) -> io::Result<usize> {
+        match &*self.0 {
+            Socket::Uring(socket) => socket.write_now(batch),
+            Socket::Epoll(socket) => socket.write_now(batch),
+        }
     }
 
     /// Ends our direction; the peer sees the end behind what was written.
@@ -163,38 +171,6 @@ pub(crate) fn reason(error: &io::Error) -> Reason {
     }
 }
 
-/// How large the next read of a socket should be: as large as the last one, twice as large where
-/// that filled its buffer, half as large where it left three quarters of it empty. Bulk data gets
-/// large reads, and an idle socket owns a small buffer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReadSize {
-    current: usize,
-    max: usize,
-}
-
-impl ReadSize {
-    pub(crate) fn new(max: usize) -> Self {
-        Self {
-            current: MIN_READ,
-            max,
-        }
-    }
-
-    /// Bytes to ask for.
-    pub(crate) fn get(self) -> usize {
-        self.current
-    }
-
-    /// Learns from a read that brought `read` of `asked` bytes.
-    pub(crate) fn learn(&mut self, read: usize, asked: usize) {
-        if read >= self.current {
-            self.current = (self.current * 2).min(self.max);
-        } else if read < asked && read < self.current / 4 {
-            self.current = (self.current / 2).max(MIN_READ);
-        }
-    }
-}
-
 /// The first buffers of a batch, as many as one operation takes.
 fn head(batch: &[Bytes]) -> &[Bytes] {
     batch.get(..MAX_IO_SLICES).unwrap_or(batch)
@@ -238,24 +214,5 @@ mod tests {
             assert_eq!(batch.concat(), &whole[written..]);
             assert!(batch.iter().all(|bytes: &Bytes| !bytes.is_empty()));
         }
-    }
-
-    #[test]
-    fn reads_grow_with_bulk_and_shrink_with_talk() {
-        let mut size = ReadSize::new(64 << 10);
-        for _ in 0..10 {
-            size.learn(size.get(), size.get());
-        }
-        assert_eq!(size.get(), 64 << 10);
-        size.learn(20 << 10, 64 << 10);
-        assert_eq!(size.get(), 64 << 10);
-        // Less was asked for than the size, because the tunnel had no more room: no sign of a
-        // quiet target.
-        size.learn(1 << 10, 1 << 10);
-        assert_eq!(size.get(), 64 << 10);
-        for _ in 0..10 {
-            size.learn(100, size.get());
-        }
-        assert_eq!(size.get(), MIN_READ);
     }
 }

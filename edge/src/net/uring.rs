@@ -1,50 +1,75 @@
-//! Sockets on io_uring.
+//! Sockets on io_uring: the ring says when a socket is ready, and direct calls that do not wait move
+//! the bytes. So a socket that waits owns no buffer, and a full one is drained in few calls.
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    rc::Rc,
+};
 
 use bytes::{Bytes, BytesMut};
+use io_uring::{cqueue, opcode, types};
+use rustix::event::PollFlags;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio_uring::buf::BoundedBuf;
+use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
-use super::head;
+use super::direct;
 
-/// A socket whose reads and writes are operations on the ring.
-pub(super) struct Socket {
-    ring: tokio_uring::net::TcpStream,
-    /// The same connection under a second descriptor, for everything that is no operation: the
-    /// ring's type lets nobody borrow its own.
-    control: std::net::TcpStream,
-}
+/// A socket whose readiness is asked of the ring.
+pub(super) struct Socket(Rc<std::net::TcpStream>);
 
 impl Socket {
+    /// The socket stays non-blocking, as tokio made it.
     pub(super) fn adopt(stream: TcpStream) -> io::Result<Self> {
-        let stream = stream.into_std()?;
-        // The ring answers EAGAIN for a non-blocking socket instead of waiting.
-        stream.set_nonblocking(false)?;
-        let control = stream.try_clone()?;
-        Ok(Self {
-            ring: tokio_uring::net::TcpStream::from_std(stream),
-            control,
-        })
+        Ok(Self(Rc::new(stream.into_std()?)))
     }
 
-    pub(super) async fn read(&self, buf: BytesMut, max: usize) -> (io::Result<usize>, BytesMut) {
-        let start = buf.len();
-        let (result, slice) = self.ring.read(buf.slice(start..start + max)).await;
-        (result, slice.into_inner())
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.ready(PollFlags::IN | PollFlags::RDHUP).await
     }
 
-    /// Gives the buffers of `batch` to the kernel and takes them back. Only where nothing is there
-    /// to be waited for does a write end with less than its last byte.
-    pub(super) async fn write(&self, batch: &[Bytes]) -> io::Result<usize> {
-        if let [bytes] = batch {
-            return self.ring.write(bytes.clone()).submit().await.0;
-        }
-        self.ring.writev(head(batch).to_vec()).await.0
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        self.ready(PollFlags::OUT).await
+    }
+
+    pub(super) fn read_now(&self, buf: BytesMut, max: usize) -> (io::Result<usize>, BytesMut) {
+        direct::receive(self.0.as_fd(), buf, max)
+    }
+
+    pub(super) fn write_now(&self, batch: &[Bytes]) -> io::Result<usize> {
+        direct::send(self.0.as_fd(), batch)
     }
 
     pub(super) fn control(&self) -> SockRef<'_> {
-        SockRef::from(&self.control)
+        SockRef::from(&*self.0)
+    }
+
+    /// Waits for one of `flags`, an error or a hang-up. A wait that is dropped keeps the socket open
+    /// until the kernel has given it back, which a shutdown of the socket makes happen at once.
+    async fn ready(&self, flags: PollFlags) -> io::Result<()> {
+        let poll = opcode::PollAdd::new(types::Fd(self.0.as_raw_fd()), flags.bits().into());
+        UnsubmittedOneshot::new(Rc::clone(&self.0), Polled, poll.build())
+            .submit()
+            .await
+    }
+}
+
+/// What a completed poll says.
+struct Polled;
+
+impl OneshotOutputTransform for Polled {
+    type Output = io::Result<()>;
+    type StoredData = Rc<std::net::TcpStream>;
+
+    fn transform_oneshot_output(
+        self,
+        _socket: Self::StoredData,
+        completion: cqueue::Entry,
+    ) -> io::Result<()> {
+        match completion.result() {
+            0.. => Ok(()),
+            error => Err(io::Error::from_raw_os_error(-error)),
+        }
     }
 }

@@ -17,7 +17,7 @@ use std::{rc::Rc, sync::Arc};
 
 use titan_proto::{
     addr::{Target, WHOAMI_HOST},
-    mux::{OpenRequest, SessionKind},
+    mux::{Memory, OpenRequest, SessionKind},
     reason::Reason,
 };
 use tokio::net::TcpStream;
@@ -39,6 +39,8 @@ pub(crate) struct Egress {
     pub(crate) policy: Policy,
     pub(crate) resolver: Resolver,
     pub(crate) metrics: Arc<Metrics>,
+    /// What the sessions of all tunnels may hold, together.
+    pub(crate) memory: Memory,
 }
 
 /// Why a session did not end well.

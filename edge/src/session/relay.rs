@@ -4,17 +4,17 @@
 //! when both have ended. Neither direction is ever dropped while it waits for the socket: who ends
 //! the session early resets the socket, and both directions notice.
 
-use std::io;
+use std::{io, ops::ControlFlow};
 
 use bytes::{BufMut, BytesMut};
-use titan_proto::{mux::Payload, reason::Reason};
+use titan_proto::{mux::Payload, read_size::ReadSize, reason::Reason};
 
 use super::Failure;
 use crate::{
-    limits::{COPY_BELOW_SHARE, MAX_TARGET_READ, MAX_TARGET_WRITE},
+    limits::{COPY_BELOW_SHARE, MAX_TARGET_READ, MAX_TARGET_WRITE, MIN_READ, READ_BURST},
     link::Session,
     metrics::Metrics,
-    net::{self, ReadSize, Stream},
+    net::{self, Stream},
 };
 
 /// Relays until both directions have ended, or one of them failed.
@@ -62,27 +62,50 @@ async fn to_target(session: &Session, target: &Stream, metrics: &Metrics) -> Res
 }
 
 async fn to_client(session: &Session, target: &Stream, metrics: &Metrics) -> Result<(), Failure> {
-    let mut size = ReadSize::new(MAX_TARGET_READ);
-    let mut spare = BytesMut::new();
+    let mut size = ReadSize::new(MIN_READ, MAX_TARGET_READ);
     loop {
-        let asked = session.capacity().await?.min(size.get());
-        target
-            .readable()
-            .await
-            .map_err(|error| broken(session, &error))?;
-        let buf = with_headroom(spare, asked);
-        let (result, buf) = target.read(buf, asked).await;
-        let read = result.map_err(|error| broken(session, &error))?;
-        if read == 0 {
-            session.finish();
+        // Nothing is read that could not be sent, and no buffer is owned while there is nothing.
+        session.capacity().await?;
+        let ready = target.readable().await;
+        ready.map_err(|error| broken(session, &error))?;
+        if burst(session, target, metrics, &mut size)?.is_break() {
             return Ok(());
         }
+    }
+}
+
+/// Relays what the target has sent, within bounds; breaks at its end.
+fn burst(
+    session: &Session,
+    target: &Stream,
+    metrics: &Metrics,
+    size: &mut ReadSize,
+) -> Result<ControlFlow<()>, Failure> {
+    let mut spare = BytesMut::new();
+    for _ in 0..READ_BURST {
+        let asked = session.capacity_now()?.min(size.get());
+        if asked == 0 {
+            break;
+        }
+        let (result, buf) = target.read_now(with_headroom(spare, asked), asked);
+        let read = match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            result => result.map_err(|error| broken(session, &error))?,
+        };
+        if read == 0 {
+            session.finish();
+            return Ok(ControlFlow::Break(()));
+        }
         metrics.bytes_from_targets.add(read as u64);
-        size.learn(read, asked);
+        size.note(asked, read);
         let (payload, left) = into_payload(buf);
         spare = left;
-        session.send(payload).await?;
+        session.send_now(payload)?;
+        if read < asked {
+            break;
+        }
     }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// A buffer for one read with room for the tunnel's headers in front, `spare` if it is one.

@@ -3,21 +3,19 @@
 //! One task reads, one writes, and this one keeps the time. Nothing here waits for a session, and
 //! nothing is dropped while the socket works on it: a tunnel ends by its socket being shut down.
 
-use std::{rc::Rc, time::Duration};
+use std::{io, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
+use titan_proto::{mux::Pace, read_size::ReadSize};
 use tokio::{
     task::{JoinHandle, spawn_local, yield_now},
     time::{Instant, sleep},
 };
 
 use crate::{
-    limits::{
-        CLOSE_GRACE, FAST_WRITE, FIRST_WRITE_BATCH, MAX_TUNNEL_READ, MAX_WRITE_BATCH, MIN_READ,
-        MIN_WRITE_BATCH, SLOW_WRITE,
-    },
+    limits::{CLOSE_GRACE, MAX_TUNNEL_READ, MIN_READ, READ_BURST},
     link::Link,
-    net::{ReadSize, Stream},
+    net::Stream,
     session::{self, Egress, Facts},
 };
 
@@ -67,60 +65,92 @@ async fn watch(task: JoinHandle<()>, link: &Link, stream: &Stream) {
 async fn read(
     link: Rc<Link>,
     stream: Stream,
-    mut input: BytesMut,
+    input: BytesMut,
     egress: Rc<Egress>,
     facts: Rc<Facts>,
 ) {
-    let mut size = ReadSize::new(MAX_TUNNEL_READ);
-    loop {
-        if link.is_over() {
-            // Only the peer's close frame and the end are waited for.
-            input.clear();
-        } else {
-            link.handle_input(&mut input);
-        }
-        while let Some((session, request)) = link.next_opened() {
-            spawn_local(session::run(
-                session,
-                request,
-                egress.clone(),
-                facts.clone(),
-            ));
-        }
-        if size.get() > MIN_READ {
+    let mut reader = Reader {
+        size: ReadSize::new(MIN_READ, MAX_TUNNEL_READ),
+        rest: BytesMut::new(),
+        link,
+        stream,
+        egress,
+        facts,
+    };
+    reader.take_in(input);
+    while reader.stream.readable().await.is_ok() && reader.burst().await {}
+    reader.link.handle_eof();
+    reader.stream.shutdown();
+}
+
+struct Reader {
+    size: ReadSize,
+    /// The start of a header or of a control frame, at most some 150 bytes: an idle tunnel owns no
+    /// read buffer.
+    rest: BytesMut,
+    link: Rc<Link>,
+    stream: Stream,
+    egress: Rc<Egress>,
+    facts: Rc<Facts>,
+}
+
+impl Reader {
+    /// Takes what the socket has, within bounds; `false` at its end.
+    async fn burst(&mut self) -> bool {
+        for _ in 0..READ_BURST {
+            let asked = self.size.get();
+            let mut buffer = BytesMut::with_capacity(self.rest.len() + asked);
+            buffer.extend_from_slice(&self.rest);
+            let (result, buffer) = self.stream.read_now(buffer, asked);
+            match result {
+                Ok(0) => return false,
+                Ok(read) => {
+                    self.size.note(asked, read);
+                    self.take_in(buffer);
+                    if read < asked {
+                        return true;
+                    }
+                }
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
             // The sessions that have just got something come before the next large read.
             yield_now().await;
-        } else if input.is_empty() {
-            // An idle tunnel owns no buffer where the system lets it wait without one.
-            input = BytesMut::new();
-            if stream.readable().await.is_err() {
-                break;
-            }
         }
-        let asked = size.get();
-        let (result, filled) = stream.read(input, asked).await;
-        input = filled;
-        match result {
-            Ok(read) if read > 0 => size.learn(read, asked),
-            _ => break,
+        true
+    }
+
+    fn take_in(&mut self, mut buffer: BytesMut) {
+        if self.link.is_over() {
+            // Only the peer's close frame and the end are waited for.
+            return;
+        }
+        self.link.handle_input(&mut buffer);
+        self.rest.clear();
+        self.rest.extend_from_slice(&buffer);
+        while let Some((session, request)) = self.link.next_opened() {
+            let (egress, facts) = (self.egress.clone(), self.facts.clone());
+            spawn_local(session::run(session, request, egress, facts));
         }
     }
-    link.handle_eof();
-    stream.shutdown();
 }
 
 /// 2. Connection → socket.
 async fn write(link: Rc<Link>, stream: Stream) {
-    let mut pace = Pace::new(&stream);
+    let mut pace = Pace::default();
+    limit_unsent(&stream, pace);
     let mut batch: Vec<Bytes> = Vec::new();
-    while link.next_batch(pace.batch, &mut batch).await {
+    while link.next_batch(pace.batch(), &mut batch).await {
         let bytes = batch.iter().map(Bytes::len).sum();
-        let start = Instant::now();
+        let began = pace.is_telling(bytes).then(Instant::now);
         if stream.write_all(&mut batch).await.is_err() {
             link.handle_eof();
             return stream.shutdown();
         }
-        pace.learn(&stream, bytes, start.elapsed());
+        if let Some(began) = began
+            && pace.learn(bytes, began.elapsed())
+        {
+            limit_unsent(&stream, pace);
+        }
     }
     // The end tells the peer that the close frame was the last.
     if stream.shutdown_write().is_err() {
@@ -128,69 +158,8 @@ async fn write(link: Rc<Link>, stream: Stream) {
     }
 }
 
-/// How much is given to the kernel at a time.
-///
-/// What the kernel holds can no longer be overtaken by another session's bytes. So both the batch
-/// and what may lie unsent in the socket are small on a slow line, where a queue is delay, and
-/// large on a fast one, where it is only fewer system calls.
-struct Pace {
-    batch: usize,
-}
-
-impl Pace {
-    fn new(stream: &Stream) -> Self {
-        let pace = Self {
-            batch: FIRST_WRITE_BATCH,
-        };
-        pace.apply(stream);
-        pace
-    }
-
-    fn learn(&mut self, stream: &Stream, bytes: usize, took: Duration) {
-        let before = self.batch;
-        self.batch = next_batch(before, bytes, took);
-        if self.batch != before {
-            self.apply(stream);
-        }
-    }
-
-    fn apply(&self, stream: &Stream) {
-        if let Err(error) = stream.limit_unsent(self.batch) {
-            tracing::debug!(%error, "cannot bound the unsent bytes of the tunnel");
-        }
-    }
-}
-
-fn next_batch(batch: usize, bytes: usize, took: Duration) -> usize {
-    if took > SLOW_WRITE {
-        (batch / 2).max(MIN_WRITE_BATCH)
-    } else if bytes >= batch && took < FAST_WRITE {
-        (batch * 2).min(MAX_WRITE_BATCH)
-    } else {
-        batch
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batches_follow_the_speed_of_the_line() {
-        let mut batch = FIRST_WRITE_BATCH;
-        for _ in 0..10 {
-            batch = next_batch(batch, batch, Duration::from_micros(100));
-        }
-        assert_eq!(batch, MAX_WRITE_BATCH);
-        assert_eq!(next_batch(batch, 100, Duration::ZERO), batch);
-        for _ in 0..10 {
-            batch = next_batch(batch, batch, Duration::from_millis(20));
-        }
-        assert_eq!(batch, MIN_WRITE_BATCH);
-        assert_eq!(
-            next_batch(batch, 100, Duration::ZERO),
-            batch,
-            "small writes prove nothing"
-        );
+fn limit_unsent(stream: &Stream, pace: Pace) {
+    if let Err(error) = stream.limit_unsent(pace.batch()) {
+        tracing::debug!(%error, "cannot bound the unsent bytes of the tunnel");
     }
 }

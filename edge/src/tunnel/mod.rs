@@ -67,7 +67,11 @@ impl Tunnel {
 
     fn start(stream: Stream, input: BytesMut, egress: Rc<Egress>, facts: Rc<Facts>) -> Self {
         let now = Instant::now().into_std();
-        let connection = Connection::new(Side::Edge, Settings::default(), rand::random(), now);
+        let settings = Settings {
+            memory: egress.memory.clone(),
+            ..Settings::default()
+        };
+        let connection = Connection::new(Side::Edge, settings, rand::random(), now);
         let link = Link::new(connection);
         let task = spawn_local(drive::drive(link.clone(), stream, input, egress, facts));
         Self { link, task }

@@ -16,7 +16,8 @@ pub use overrides::Overrides;
 use crate::{
     error::{ConfigError, StartError},
     limits::{
-        HANDSHAKE_S, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS, OPEN_TIMEOUT_S, TUNNEL_HEARTBEAT_S,
+        HANDSHAKE_S, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS, OPEN_TIMEOUT_S,
+        SESSION_MEMORY_MIB, TUNNEL_HEARTBEAT_S,
     },
 };
 
@@ -76,6 +77,9 @@ pub struct Config {
     /// Seconds without a byte after which a session whose one direction has ended is over.
     #[serde(default = "default_linger_s")]
     pub linger_s: u32,
+    /// MiB that the sessions of one shard may hold.
+    #[serde(default = "default_session_memory_mib")]
+    pub session_memory_mib: u32,
     /// Seconds that running sessions get to finish when the PoP drains.
     #[serde(default = "default_drain_s")]
     pub drain_s: u32,
@@ -108,6 +112,7 @@ impl Config {
             open_timeout_s: default_open_timeout_s(),
             heartbeat_s: default_heartbeat_s(),
             linger_s: default_linger_s(),
+            session_memory_mib: default_session_memory_mib(),
             drain_s: default_drain_s(),
             log_format: LogFormat::default(),
             log_level: default_log_level(),
@@ -171,6 +176,13 @@ impl Config {
         Duration::from_secs(self.heartbeat_s.into())
     }
 
+    /// Bytes that the sessions of one shard may hold.
+    pub fn session_memory(&self) -> usize {
+        usize::try_from(self.session_memory_mib)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(1024 * 1024)
+    }
+
     /// Silence after which a half-closed session is over.
     pub fn linger(&self) -> Duration {
         Duration::from_secs(self.linger_s.into())
@@ -216,6 +228,7 @@ impl Config {
     fn check_numbers(&self) -> Result<(), ConfigError> {
         for (key, number) in [
             ("linger_s", self.linger_s),
+            ("session_memory_mib", self.session_memory_mib),
             ("handshake_s", self.handshake_s),
             ("max_handshakes", self.max_handshakes),
             ("open_timeout_s", self.open_timeout_s),
@@ -315,6 +328,10 @@ fn default_heartbeat_s() -> u32 {
     TUNNEL_HEARTBEAT_S
 }
 
+fn default_session_memory_mib() -> u32 {
+    SESSION_MEMORY_MIB
+}
+
 fn default_linger_s() -> u32 {
     120
 }
@@ -383,6 +400,7 @@ mod tests {
             "colour = 1",
             "shards = \"two\"",
             "linger_s = 0",
+            "session_memory_mib = 0",
             "handshake_s = 0",
             "max_handshakes = 0",
             "max_handshakes_per_address = -1",

@@ -79,6 +79,10 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_LINGER_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linger_s: Option<u32>,
+    /// MiB that the sessions of one shard may hold.
+    #[arg(long, env = "TITAN_POP_SESSION_MEMORY_MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_memory_mib: Option<u32>,
     /// Seconds that running sessions get when the PoP drains.
     #[arg(long, env = "TITAN_POP_DRAIN_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -54,6 +54,16 @@ impl Collector for Export {
         page.family("sessions_failed", "Sessions that failed", "reason", |m| {
             &m.sessions_failed
         })?;
+        page.gauge(
+            "session_memory_bytes",
+            "Bytes held for clients and edges that take them slowly",
+            |m| m.session_memory.get(),
+        )?;
+        page.gauge(
+            "session_memory_limit_bytes",
+            "Bytes that may be held for them",
+            |m| m.session_memory_limit.get(),
+        )?;
         page.counter("bytes_up", "Bytes from clients to targets", |m| {
             m.bytes_up.get()
         })?;

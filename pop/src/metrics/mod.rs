@@ -68,6 +68,10 @@ pub struct ShardMetrics {
     pub sessions_active: Gauge,
     /// Sessions that failed.
     pub sessions_failed: Family<Reason>,
+    /// Bytes that sessions hold.
+    pub session_memory: Gauge,
+    /// Bytes that they may hold.
+    pub session_memory_limit: Gauge,
     /// Bytes from clients to targets.
     pub bytes_up: Counter,
     /// Bytes from targets to clients.
@@ -114,6 +118,12 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
+    /// Sets a number that one thread alone counts.
+    pub fn set(&self, n: usize) {
+        self.0
+            .store(u64::try_from(n).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// The number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

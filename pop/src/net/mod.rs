@@ -29,7 +29,7 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
-pub use buffer::{BufferPool, ReadSize};
+pub use buffer::BufferPool;
 pub use doorbell::{Doorbell, Installed, Ringer};
 pub use farewell::farewell;
 pub use future::{Either, join, race};

@@ -140,6 +140,14 @@ impl Socket {
         let _ = rustix::net::shutdown(self.fd(), Shutdown::Both);
     }
 
+    /// Bounds what the kernel holds unsent: beyond it the socket takes no more
+    /// (`TCP_NOTSENT_LOWAT`).
+    pub fn limit_unsent(&self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // It fails only where the connection is gone already.
+        let _ = SockRef::from(&self.fd()).set_tcp_notsent_lowat(bytes);
+    }
+
     /// Whether the connection has broken. Says so without reading, so that bytes that arrived
     /// before stay where they are.
     pub fn is_broken(&self) -> bool {

@@ -3,12 +3,12 @@
 use std::{ops::ControlFlow, pin::pin};
 
 use bytes::{BufMut, BytesMut};
-use titan_proto::mux::Payload;
+use titan_proto::{limits::COPY_BELOW, mux::Payload, read_size::ReadSize};
 
 use super::link::{Broken, Link};
 use crate::{
     limits::{READ_BURST, SESSION_READ_MAX, SESSION_READ_MIN},
-    net::{Either, ReadSize, Received, race},
+    net::{Either, Received, race},
 };
 
 /// Relays until the client has ended its direction.
@@ -112,6 +112,18 @@ impl<'a> Up<'a> {
         self.left = self.left.saturating_sub(n as u64);
         self.link.core.metrics.bytes_up.add(n as u64);
         self.link.linger.moved();
-        Ok(self.link.session.send(Payload::from_buffer(buffer))?)
+        Ok(self.link.session.send(self.payload(buffer))?)
+    }
+
+    /// What was read as a payload: in its buffer, or copied out of one that is far too large for it
+    /// and would be held for as long as the payload waits.
+    fn payload(&self, buffer: BytesMut) -> Payload {
+        let bytes = buffer.get(Payload::HEADROOM..).unwrap_or_default();
+        if bytes.len() >= COPY_BELOW {
+            return Payload::from_buffer(buffer);
+        }
+        let payload = Payload::copy_from(bytes);
+        self.link.core.pool.give(buffer);
+        payload
     }
 }

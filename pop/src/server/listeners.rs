@@ -8,10 +8,12 @@ use std::{
     time::Instant,
 };
 
+use titan_proto::limits::FIRST_WRITE_BATCH;
+
 use crate::{
     config::Config,
     error::StartError,
-    limits::{PORT_RELEASE, PORT_RETRY, TUNNEL_UNSENT_LOW_WATER},
+    limits::{PORT_RELEASE, PORT_RETRY},
     net::{Listener, bind},
 };
 
@@ -37,7 +39,8 @@ impl Listeners {
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let shards = config.shard_count();
         let (proxy, proxy_addr) = group("proxy clients", config.proxy_listen, None, shards)?;
-        let low_water = Some(TUNNEL_UNSENT_LOW_WATER);
+        // A tunnel begins with this; its writer follows the line's speed from there.
+        let low_water = u32::try_from(FIRST_WRITE_BATCH).ok();
         let (tunnel, tunnel_addr) = group("tunnels", config.tunnel_listen, low_water, shards)?;
         let (admin, admin_addr) =
             admin(config.admin_listen).map_err(failed("admin requests", config.admin_listen))?;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rand::{SeedableRng, rngs::SmallRng};
+use titan_proto::mux::Memory;
 
 use super::{Authority, Table};
 use crate::{
@@ -31,6 +32,8 @@ pub struct Core {
     pub metrics: Arc<ShardMetrics>,
     /// Read buffers.
     pub pool: BufferPool,
+    /// What the sessions of this shard may hold, together.
+    pub memory: Memory,
     /// Ready tunnels of all shards.
     pub directory: RefCell<Directory>,
     /// This shard's own tunnels, ready or not.
@@ -57,12 +60,15 @@ impl Core {
     ) -> Rc<Self> {
         let lobby = || Lobby::new(config.max_handshakes, config.max_handshakes_per_address);
         let (clients, edges) = (lobby(), lobby());
+        let memory = Memory::new(config.session_memory());
+        metrics.session_memory_limit.set(memory.limit());
         Rc::new(Self {
             shard,
             config,
             mesh,
             metrics,
             pool: BufferPool::default(),
+            memory,
             directory: RefCell::new(Directory::new(shard)),
             tunnels: RefCell::new(Table::new(shard)),
             authority: RefCell::default(),

@@ -19,9 +19,8 @@ use super::{
     writer,
 };
 use crate::{
-    config::Config,
     directory::{TunnelEntry, TunnelKey},
-    limits::TUNNEL_SILENT_HEARTBEATS,
+    limits::{TUNNEL_SILENT_HEARTBEATS, UNASKED_WINDOW},
     mesh::{News, Report, TunnelMove},
     metrics::{Held, TunnelEnd},
     net::{Notify, Socket, spawn_guarded},
@@ -33,7 +32,7 @@ use crate::{
 /// When epoll has no room for the socket; the tunnel is gone then.
 pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
     let socket = Socket::adopt(arrived.fd)?;
-    let settings = settings(&core.config);
+    let settings = settings(core);
     let conn = Connection::new(Side::Pop, settings, rand::random(), Instant::now());
     let tunnel = core.tunnels.borrow_mut().insert(|key| {
         let entry = TunnelEntry::new(key, arrived.node, arrived.region, arrived.peer);
@@ -58,8 +57,12 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
 }
 
 /// What is asked of edges: the protocol's own limits but for what is this program's to decide.
-fn settings(config: &Config) -> Settings {
+fn settings(core: &Core) -> Settings {
+    let config = &core.config;
     Settings {
+        // An edge sends nothing before the target answers, and by then it has the rest of the window.
+        initial_window: UNASKED_WINDOW,
+        memory: core.memory.clone(),
         hello_timeout: config.handshake(),
         heartbeat_interval: config.heartbeat(),
         heartbeat_timeout: config.heartbeat() * TUNNEL_SILENT_HEARTBEATS,
@@ -148,6 +151,10 @@ impl Tunnel {
             let Some(event) = event else { break };
             self.dispatch(event);
         }
+        self.core
+            .metrics
+            .session_memory
+            .set(self.core.memory.held());
         let conn = self.conn.borrow();
         self.entry
             .update(conn.rtt(), conn.session_count(), conn.is_saturated());

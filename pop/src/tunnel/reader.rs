@@ -3,11 +3,12 @@
 use std::{io, rc::Rc, time::Instant};
 
 use bytes::BytesMut;
+use titan_proto::read_size::ReadSize;
 
 use super::{Tunnel, link::Retirement};
 use crate::{
     limits::{READ_BURST, TUNNEL_READ_MAX, TUNNEL_READ_MIN},
-    net::{ReadSize, Received},
+    net::Received,
 };
 
 /// Reads until the end of the connection. `early` came before the task did.

@@ -1,7 +1,7 @@
 //! The task that writes a tunnel, and that is its clock.
 //!
-//! What the mux has given out cannot be overtaken by control frames any more, so it is taken in
-//! batches: large ones while the socket takes them whole, small ones after it did not.
+//! What the mux has given out cannot be overtaken any more, so it is taken in batches of some
+//! milliseconds' worth, and the kernel is told to hold no more than that unsent.
 
 use std::{
     collections::VecDeque,
@@ -13,10 +13,11 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use titan_proto::mux::Pace;
 
 use super::{Tunnel, link::Retirement};
 use crate::{
-    limits::{TRANSMIT_BATCH_MAX, TRANSMIT_BATCH_MIN, TUNNEL_CLOSE_TIMEOUT, WRITE_SLICES},
+    limits::{TUNNEL_CLOSE_TIMEOUT, WRITE_SLICES},
     net::{Either, Sleep, race, sleep_until, timeout},
 };
 
@@ -45,7 +46,9 @@ struct Writer<'a> {
     tunnel: &'a Tunnel,
     /// What the mux gave and the socket has not taken.
     batch: VecDeque<Bytes>,
-    limit: usize,
+    pace: Pace,
+    /// The length of a batch that tells of the socket's speed, and when it began to be written.
+    timed: Option<(usize, Instant)>,
     clock: Option<Sleep>,
 }
 
@@ -54,7 +57,8 @@ impl<'a> Writer<'a> {
         Self {
             tunnel,
             batch: VecDeque::new(),
-            limit: TRANSMIT_BATCH_MAX,
+            pace: Pace::default(),
+            timed: None,
             clock: None,
         }
     }
@@ -62,11 +66,10 @@ impl<'a> Writer<'a> {
     /// Writes until there is nothing left to write.
     async fn flush(&mut self) -> io::Result<()> {
         while self.fill() {
-            if !self.write()? {
-                self.limit = TRANSMIT_BATCH_MIN;
-                self.wait_for_room().await?;
+            if self.write()? {
+                self.learn();
             } else {
-                self.limit = (self.limit * 2).min(TRANSMIT_BATCH_MAX);
+                self.wait_for_room().await?;
             }
         }
         Ok(())
@@ -75,10 +78,12 @@ impl<'a> Writer<'a> {
     /// Takes the next batch from the mux once the last one is gone; `false` when there is none.
     fn fill(&mut self) -> bool {
         if self.batch.is_empty() {
-            let mut frames = Vec::new();
-            self.tunnel
-                .with(|conn| conn.poll_transmit(self.limit, &mut frames));
+            let mut frames = Vec::from(std::mem::take(&mut self.batch));
+            let len = self
+                .tunnel
+                .with(|conn| conn.poll_transmit(self.pace.batch(), &mut frames));
             self.batch = frames.into();
+            self.timed = self.pace.is_telling(len).then(|| (len, Instant::now()));
         }
         !self.batch.is_empty()
     }
@@ -98,6 +103,15 @@ impl<'a> Writer<'a> {
         };
         self.advance(sent);
         Ok(self.batch.is_empty())
+    }
+
+    /// Learns from a batch that the socket has taken whole.
+    fn learn(&mut self) {
+        if let Some((len, began)) = self.timed.take()
+            && self.pace.learn(len, began.elapsed())
+        {
+            self.tunnel.socket.limit_unsent(self.pace.batch());
+        }
     }
 
     fn advance(&mut self, mut sent: usize) {

@@ -8,7 +8,10 @@ use super::{
     Connection, Event, FrameHeader, FrameKind, OpenError, OpenRequest, Payload, Received, Reset,
     SendError, SessionId, Side, connection::Phase, open::encode_bound, session::Session,
 };
-use crate::{limits::OPEN_BACKLOG_BYTES, reason::Reason};
+use crate::{
+    limits::{OPEN_BACKLOG_BYTES, WINDOW_LATENCY},
+    reason::Reason,
+};
 
 impl Connection {
     /// Opens a session to the request's target. Bytes may be sent in it at once.
@@ -32,12 +35,14 @@ impl Connection {
         if self.outbox.control_bytes() > OPEN_BACKLOG_BYTES {
             return Err(OpenError::Congested);
         }
-        let session = Session::new(hello.initial_window, self.settings.initial_window, false);
+        let session = self.new_session();
         let id = self.table.open(session).ok_or(OpenError::TooManySessions)?;
+        self.share.begin();
         let mut payload = BytesMut::with_capacity(OPEN_SIZE_HINT);
         request.encode(&mut payload);
         self.outbox
             .push_frame(FrameHeader::session(FrameKind::Open, id), &payload);
+        self.start_window(id);
         Ok(id)
     }
 
@@ -53,11 +58,12 @@ impl Connection {
             encode_bound(bound, &mut payload);
             self.outbox
                 .push_frame(FrameHeader::session(FrameKind::Opened, id), &payload);
+            self.start_window(id);
         }
     }
 
-    /// Bytes that may be sent in the session now: what its credit, its share of the write ring and
-    /// the peer's longest frame allow. After a 0, [`Event::Writable`] tells when it has changed.
+    /// Bytes that may be sent in the session now: what its credit, the write ring and the longest frame
+    /// that the peer and the line take allow. After a 0, [`Event::Writable`] tells when it has changed.
     pub fn send_capacity(&mut self, id: SessionId) -> usize {
         let max_frame = self.max_frame();
         let Some(session) = self.table.get_mut(id) else {
@@ -67,7 +73,7 @@ impl Connection {
             return 0;
         }
         let credit = session.credit().available();
-        let room = self.outbox.room(session.outgoing_bytes());
+        let room = self.outbox.room(session);
         if credit > 0 && room == 0 && !session.in_waiters {
             session.in_waiters = true;
             self.outbox.waiters.push_back(id);
@@ -78,7 +84,7 @@ impl Connection {
 
     /// Queues one frame of bytes.
     ///
-    /// The share of the write ring is not checked again: a caller that asked for
+    /// The room in the write ring is not checked again: a caller that asked for
     /// [`send_capacity`](Self::send_capacity) and had to wait for the bytes may use it, though
     /// others have come since.
     ///
@@ -86,7 +92,7 @@ impl Connection {
     /// The session is over, not accepted or finished, or the payload is more than its credit or the
     /// peer's longest frame.
     pub fn send(&mut self, id: SessionId, payload: Payload) -> Result<(), SendError> {
-        let max_frame = self.max_frame();
+        let max_frame = self.peer_max_frame();
         let session = self.table.get_mut(id).ok_or(SendError::NoSession)?;
         if !session.is_open_for_sending() {
             return Err(SendError::Finished);
@@ -101,6 +107,7 @@ impl Connection {
             return Err(SendError::TooMuch);
         }
         self.outbox.queued += payload.len();
+        self.share.hold(payload.len());
         session.queue(payload);
         self.schedule(id);
         Ok(())
@@ -150,11 +157,39 @@ impl Connection {
         let Some(session) = self.table.get_mut(id) else {
             return;
         };
-        session.consumed(bytes);
-        if session.is_grant_worthwhile() && !session.in_grants {
+        self.share.release(session.consumed(bytes));
+        if let Some(took) = session.window().end_round(self.now)
+            && took < self.heartbeat.rtt().unwrap_or_default() * 2 + WINDOW_LATENCY
+        {
+            let size = session.window().size();
+            session.window().grow(self.share.memory().grown(size));
+        }
+        self.grant(id);
+    }
+
+    /// Grants a session what is due, if that is worth a frame.
+    fn grant(&mut self, id: SessionId) {
+        if let Some(session) = self.table.get_mut(id)
+            && session.is_grant_worthwhile()
+            && !session.in_grants
+        {
             session.in_grants = true;
             self.outbox.grants.push_back(id);
         }
+    }
+
+    /// A session that is not accepted yet, with the windows that both HELLOs promised.
+    pub(super) fn new_session(&self) -> Session {
+        Session::new(self.send_window(), self.settings.initial_window, false)
+    }
+
+    /// Grants a new session what there is memory for beyond what HELLO promised.
+    fn start_window(&mut self, id: SessionId) {
+        let size = self.share.memory().start_window();
+        if let Some(session) = self.table.get_mut(id) {
+            session.window().grow(size.min(self.settings.start_window));
+        }
+        self.grant(id);
     }
 
     /// Puts the session into the round of senders.
@@ -173,6 +208,7 @@ impl Connection {
             return false;
         };
         self.outbox.queued -= session.outgoing_bytes();
+        self.share.end(session.held_bytes());
         true
     }
 
@@ -186,13 +222,18 @@ impl Connection {
     /// Drops a session whose two directions have ended, and says so.
     pub(super) fn finish_if_over(&mut self, id: SessionId) {
         if self.table.get(id).is_some_and(Session::is_over) {
-            self.table.remove(id);
+            self.forget(id);
             self.events.push_back(Event::Finished(id));
         }
     }
 
+    /// The longest DATA payload that the peer and the line take.
+    pub(super) fn max_frame(&self) -> usize {
+        self.peer_max_frame().min(self.outbox.max_frame())
+    }
+
     /// The longest DATA payload the peer takes.
-    fn max_frame(&self) -> usize {
+    fn peer_max_frame(&self) -> usize {
         match self.phase {
             Phase::Running(hello) => hello.max_frame.min(self.settings.max_frame) as usize,
             Phase::AwaitingHello | Phase::Over => 0,

@@ -12,6 +12,7 @@ use super::{
     budget::Budget,
     heartbeat::Heartbeat,
     inbox::Inbox,
+    memory::Share,
     outbox::{MaskKeys, Outbox},
     table::Table,
 };
@@ -45,6 +46,10 @@ pub struct Connection {
     pub(super) outbox: Outbox,
     pub(super) heartbeat: Heartbeat,
     pub(super) budget: Budget,
+    /// What the sessions hold of the memory they share with other tunnels.
+    pub(super) share: Share,
+    /// The last time that was told.
+    pub(super) now: Instant,
     pub(super) events: VecDeque<Event>,
     /// Whether one of the ends has sent GOAWAY.
     pub(super) draining: bool,
@@ -86,6 +91,8 @@ impl Connection {
             outbox,
             heartbeat: Heartbeat::new(settings.heartbeat_interval, settings.heartbeat_timeout, now),
             budget: Budget::new(now),
+            share: Share::new(settings.memory.clone()),
+            now,
             events: VecDeque::new(),
             draining: false,
             peer_draining: false,
@@ -103,6 +110,7 @@ impl Connection {
 
     /// The time that [`poll_timeout`](Self::poll_timeout) named has come, or another has.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         match self.phase {
             Phase::AwaitingHello if now >= self.hello_deadline() => {
                 self.close_with(
@@ -223,6 +231,7 @@ impl Connection {
         }
         self.phase = Phase::Over;
         self.outbox.clear_sessions();
+        self.share.clear();
         // Announcements of sessions that are reset now would only be in the way.
         self.events
             .retain(|event| !matches!(event, Event::Readable(_) | Event::Writable(_)));

@@ -1,5 +1,7 @@
 //! Flow control of one direction of one session: never more in flight than the receiver granted.
 
+use std::time::{Duration, Instant};
+
 use super::Violation;
 use crate::limits::MAX_WINDOW;
 
@@ -48,6 +50,9 @@ impl SendCredit {
 
 /// What we allow the peer to send: the receiver's half.
 ///
+/// It follows the traffic: a window that is used up within about two round trips doubles, because the
+/// sender may have had to wait for credit; under memory pressure it shrinks as it is granted again.
+///
 /// Invariant: `granted + held + due == size`, where `granted` is what the peer may still send,
 /// `held` what arrived and was not yet consumed, and `due` what was consumed and not yet granted
 /// again. What this end must be ready to store is therefore never more than `size`.
@@ -56,6 +61,9 @@ pub(super) struct ReceiveWindow {
     size: u32,
     held: u32,
     due: u32,
+    /// What was consumed in this round, which ends when a whole window was.
+    consumed: u32,
+    round_began: Option<Instant>,
 }
 
 impl ReceiveWindow {
@@ -65,7 +73,14 @@ impl ReceiveWindow {
             size,
             held: 0,
             due: 0,
+            consumed: 0,
+            round_began: None,
         }
+    }
+
+    /// What arrived and was not yet consumed.
+    pub(super) fn held(self) -> u32 {
+        self.held
     }
 
     /// What the peer may still send.
@@ -87,11 +102,44 @@ impl ReceiveWindow {
         }
     }
 
-    /// Accounts for payload that our consumer took. More than was held counts as all of it.
-    pub(super) fn consume(&mut self, bytes: usize) {
+    /// Accounts for payload that our consumer took, and gives its length: more than was held counts
+    /// as all of it.
+    pub(super) fn consume(&mut self, bytes: usize) -> u32 {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.held);
         self.held -= bytes;
         self.due += bytes;
+        self.consumed = self.consumed.saturating_add(bytes);
+        bytes
+    }
+
+    /// Ends the round if a whole window was consumed in it, and gives the time it took. The first
+    /// round only begins: how long its session had been silent says nothing.
+    pub(super) fn end_round(&mut self, now: Instant) -> Option<Duration> {
+        if self.consumed < self.size {
+            return None;
+        }
+        self.consumed = 0;
+        let began = self.round_began.replace(now)?;
+        Some(now.saturating_duration_since(began))
+    }
+
+    /// Enlarges the window to `size`; what is added is due.
+    pub(super) fn grow(&mut self, size: u32) {
+        let more = size.saturating_sub(self.size);
+        self.size += more;
+        self.due += more;
+    }
+
+    /// Makes the window smaller, down to `size` at most, by what would be granted again.
+    pub(super) fn shrink(&mut self, size: u32) {
+        let less = self.size.saturating_sub(size).min(self.due);
+        self.size -= less;
+        self.due -= less;
+    }
+
+    /// Bytes that the peer may send and we may hold, together.
+    pub(super) fn size(self) -> u32 {
+        self.size
     }
 
     /// Whether enough was consumed to be worth a CREDIT frame.
@@ -150,5 +198,42 @@ mod tests {
                 prop_assert_eq!(sender.available(), receiver.granted() as usize);
             }
         }
+    }
+
+    /// The ban on the clock is for the protocol; a test needs one origin.
+    #[allow(clippy::disallowed_methods)]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_round_is_a_whole_window_and_the_first_only_begins() {
+        let mut window = ReceiveWindow::new(100);
+        let start = origin();
+        let mut pass = |bytes, ms| {
+            window.arrive(bytes).expect("granted");
+            window.consume(bytes);
+            window.take_grant();
+            window.end_round(start + Duration::from_millis(ms))
+        };
+        assert_eq!(pass(99, 1000), None);
+        assert_eq!(pass(1, 1001), None, "the first round");
+        assert_eq!(pass(60, 1010), None);
+        assert_eq!(pass(40, 1031), Some(Duration::from_millis(30)));
+    }
+
+    #[test]
+    fn a_window_grows_by_a_grant_and_shrinks_by_withholding_one() {
+        let mut window = ReceiveWindow::new(100);
+        window.grow(400);
+        assert_eq!((window.take_grant(), window.size()), (Some(300), 400));
+        window.arrive(350).expect("granted");
+        window.consume(150);
+        window.shrink(100);
+        assert_eq!((window.take_grant(), window.size()), (None, 250));
+        window.consume(200);
+        window.shrink(100);
+        assert_eq!((window.take_grant(), window.size()), (Some(50), 100));
+        assert_eq!(window.granted(), 100);
     }
 }

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::{
     CloseCause, Connection, Event, FrameHeader, FrameKind, Hello, OpenRequest, Reset, SessionId,
-    Side, Violation, connection::Phase, inbox::Arrived, open::decode_bound, session::Session,
+    Side, Violation, connection::Phase, inbox::Arrived, open::decode_bound,
 };
 use crate::{
     limits::{CANCEL_COST, SMALL_GRANT},
@@ -23,6 +23,7 @@ impl Connection {
     /// still gives, a close frame, should be sent before the transport is closed.
     pub fn handle_input(&mut self, input: &mut BytesMut, now: Instant) -> Result<(), Violation> {
         self.heartbeat.heard(now);
+        self.now = now;
         while self.phase != Phase::Over {
             let step = match self.deframer.next(input) {
                 Ok(None) => Ok(false),
@@ -93,9 +94,23 @@ impl Connection {
         if !session.accepted && self.side == Side::Pop {
             return Err(Violation::OutOfOrder(FrameKind::Data));
         }
+        let len = bytes.len();
         session.arrive(bytes)?;
-        self.announce(id);
+        let held = session.held_bytes();
+        self.share.hold(len);
+        if self.share.is_greedy(held) {
+            self.evict(id);
+        } else {
+            self.announce(id);
+        }
         Ok(())
+    }
+
+    /// Ends a session that holds more than its share of memory of which nothing is left.
+    fn evict(&mut self, id: SessionId) {
+        let reset = Reset::new(Reason::Overloaded);
+        self.reset(id, reset.reason, "");
+        self.events.push_back(Event::Reset { id, reset });
     }
 
     fn handle_frame(
@@ -146,10 +161,10 @@ impl Connection {
             self.budget.owe(1);
             self.send_reset(id, Reason::TooManySessions, "");
         } else {
-            let session = Session::new(self.send_window(), self.settings.initial_window, false);
-            if !self.table.accept(id, session) {
+            if !self.table.accept(id, self.new_session()) {
                 return Err(Violation::OutOfOrder(FrameKind::Open));
             }
+            self.share.begin();
             self.events.push_back(Event::Open { id, request });
         }
         Ok(())

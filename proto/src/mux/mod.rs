@@ -35,9 +35,11 @@ mod hello;
 mod id;
 mod inbox;
 mod input;
+mod memory;
 mod open;
 mod outbox;
 mod output;
+mod pace;
 mod payload;
 mod session;
 mod table;
@@ -49,7 +51,9 @@ pub use error::{CloseCause, OpenError, SendError, Violation};
 pub use frame::{FrameHeader, FrameKind};
 pub use hello::Hello;
 pub use id::SessionId;
+pub use memory::Memory;
 pub use open::{OpenRequest, Reset, SessionKind};
+pub use pace::Pace;
 pub use payload::Payload;
 pub use session::Received;
 
@@ -70,8 +74,12 @@ pub enum Side {
 /// What one end of a tunnel allows its peer and itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Bytes the peer may send in each new session, 4 KiB to 64 MiB.
+    /// Bytes the peer may send in each new session, whatever the memory: 4 KiB to 64 MiB.
     pub initial_window: u32,
+    /// Bytes it may send in one at once where there is memory; less than the former means nothing.
+    pub start_window: u32,
+    /// The memory that this tunnel's sessions share with others.
+    pub memory: Memory,
     /// Longest DATA payload accepted and sent, at least 1 KiB.
     pub max_frame: u32,
     /// Most sessions at once, 1 to 65,535.
@@ -90,6 +98,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             initial_window: limits::INITIAL_WINDOW,
+            start_window: limits::START_WINDOW,
+            memory: Memory::new(limits::SESSION_MEMORY),
             max_frame: limits::MAX_FRAME,
             max_sessions: limits::MAX_SESSIONS,
             ring_bytes: limits::RING_BYTES,

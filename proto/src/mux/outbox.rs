@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{FrameHeader, SessionId, payload::write_header};
+use super::{FrameHeader, SessionId, payload::write_header, session::Session};
 use crate::{
-    limits::{MIN_RING_ROOM, MIN_RING_SHARE},
+    limits::{FIRST_WRITE_BATCH, MIN_RING_BYTES, MIN_WRITE_BATCH, RING_BYTES},
     ws,
 };
 
@@ -15,7 +15,8 @@ use crate::{
 ///
 /// Control frames overtake data and are kept encoded, in order. Data waits in its session and leaves
 /// in rounds, one frame of each session at a time, so that a session with much to say delays another
-/// by one frame. What one session may queue is its share of the ring.
+/// by one frame. A session adds one frame at a time while the ring is not full, in the order in which they
+/// came to wait for room.
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// Encoded control frames, in order.
@@ -31,7 +32,11 @@ pub(super) struct Outbox {
     pub(super) waiters: VecDeque<SessionId>,
     /// DATA payload queued in all sessions.
     pub(super) queued: usize,
+    /// What the ring holds before it is full, on this line.
     ring_bytes: usize,
+    /// The same on the fastest one.
+    max_ring_bytes: usize,
+    max_frame: usize,
     keys: MaskKeys,
 }
 
@@ -45,6 +50,8 @@ impl Outbox {
             waiters: VecDeque::new(),
             queued: 0,
             ring_bytes,
+            max_ring_bytes: ring_bytes,
+            max_frame: FIRST_WRITE_BATCH,
             keys,
         }
     }
@@ -96,13 +103,33 @@ impl Outbox {
         self.keys.next()
     }
 
-    /// Bytes that a session with `own` bytes queued may add; 0 rather than a sliver.
-    pub(super) fn room(&self, own: usize) -> usize {
-        let competitors = self.round.len().max(1);
-        let share = (self.ring_bytes / competitors).max(MIN_RING_SHARE);
-        let free = self.ring_bytes.saturating_sub(self.queued);
-        let room = share.saturating_sub(own).min(free);
-        if room < MIN_RING_ROOM { 0 } else { room }
+    /// Learns how much the transport takes at a time: on a slow line the ring and its frames are small.
+    pub(super) fn set_batch(&mut self, batch: usize) {
+        self.ring_bytes = batch
+            .saturating_mul(2)
+            .clamp(MIN_RING_BYTES, RING_BYTES)
+            .min(self.max_ring_bytes);
+        self.max_frame = batch.max(MIN_WRITE_BATCH);
+    }
+
+    /// Bytes of one frame that a session may add: a whole frame's while the ring is not full. So the
+    /// ring may exceed its size by a frame, and no session is woken to write a sliver.
+    pub(super) fn room(&self, session: &Session) -> usize {
+        if self.queued < self.ring_bytes {
+            self.max_frame
+        } else {
+            session.talk_room()
+        }
+    }
+
+    /// Bytes that the ring takes before it is full.
+    pub(super) fn free(&self) -> usize {
+        self.ring_bytes.saturating_sub(self.queued)
+    }
+
+    /// Longest frame that is worth sending on this line.
+    pub(super) fn max_frame(&self) -> usize {
+        self.max_frame
     }
 
     /// Whether the ring is three quarters full: new sessions do better elsewhere.
@@ -153,23 +180,36 @@ impl MaskKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{limits::TALK_BYTES, mux::Payload};
 
     fn outbox() -> Outbox {
         Outbox::new(1024 * 1024, MaskKeys::Server)
     }
 
     #[test]
-    fn shares_shrink_with_competition_but_not_below_the_least() {
+    fn a_full_ring_takes_talk_and_no_bulk() {
+        let (mut outbox, mut session) = (outbox(), Session::new(0, 0, true));
+        outbox.set_batch(usize::MAX);
+        assert_eq!(outbox.room(&session), usize::MAX);
+        outbox.queued = 1024 * 1024 - 1;
+        assert_eq!(outbox.room(&session), usize::MAX, "one more frame");
+        outbox.queued += 1;
+        assert_eq!((outbox.free(), outbox.room(&session)), (0, TALK_BYTES));
+        session.queue(Payload::copy_from(b"a key press"));
+        assert_eq!(outbox.room(&session), TALK_BYTES - 11);
+        session.queue(Payload::copy_from(&[0; TALK_BYTES]));
+        assert_eq!(outbox.room(&session), 0);
+    }
+
+    #[test]
+    fn ring_and_frames_are_small_on_a_slow_line() {
         let mut outbox = outbox();
-        assert_eq!(outbox.room(0), 1024 * 1024);
-        let id = SessionId::new(1, 1).expect("valid");
-        outbox.round.extend([id; 4]);
-        assert_eq!(outbox.room(0), 256 * 1024);
-        assert_eq!(outbox.room(256 * 1024 - 1), 0, "a sliver");
-        outbox.round.extend([id; 1000]);
-        assert_eq!(outbox.room(0), MIN_RING_SHARE);
-        outbox.queued = 1024 * 1024;
-        assert_eq!(outbox.room(0), 0);
+        outbox.set_batch(16 * 1024);
+        assert_eq!((outbox.free(), outbox.max_frame()), (64 * 1024, 16 * 1024));
+        outbox.set_batch(1);
+        assert_eq!(outbox.max_frame(), MIN_WRITE_BATCH);
+        outbox.set_batch(256 * 1024);
+        assert_eq!(outbox.free(), 512 * 1024);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{
-    Connection, Event, FrameHeader, FrameKind, SessionId, connection::Phase, session::Outgoing,
+    Connection, Event, FrameHeader, FrameKind, SessionId, memory::Pressure, session::Outgoing,
 };
-use crate::limits::{MAX_BATCH_SLICES, MIN_RING_ROOM};
+use crate::limits::MAX_BATCH_SLICES;
 
 impl Connection {
     /// The next event, in the order in which things happened.
@@ -25,7 +25,11 @@ impl Connection {
     /// until there are `max_bytes` or [`MAX_BATCH_SLICES`] slices. The caller must write all of it,
     /// in order, before it asks again. Taking bytes makes room and ends sessions, so there may be
     /// new events afterwards.
+    ///
+    /// `max_bytes` also says how quick the transport is (see [`Pace`](super::Pace)): the less it takes
+    /// at a time, the less is queued for it and the smaller are the frames.
     pub fn poll_transmit(&mut self, max_bytes: usize, out: &mut Vec<Bytes>) -> usize {
+        self.outbox.set_batch(max_bytes);
         self.encode_grants();
         let mut total = 0;
         if let Some(control) = self.outbox.take_control() {
@@ -58,6 +62,7 @@ impl Connection {
         match outgoing {
             Outgoing::Data(payload) => {
                 self.outbox.queued -= payload.len();
+                self.share.release(payload.len());
                 let key = self.outbox.next_key();
                 Some(payload.into_frame(id, key))
             }
@@ -76,6 +81,9 @@ impl Connection {
                 continue;
             };
             session.in_grants = false;
+            if self.share.memory().pressure() >= Pressure::High {
+                session.window().shrink(self.settings.initial_window);
+            }
             if let Some(grant) = session.take_grant() {
                 let header = FrameHeader::session(FrameKind::Credit, id);
                 self.outbox.push_frame(header, &grant.to_be_bytes());
@@ -86,29 +94,18 @@ impl Connection {
     /// Tells as many sessions that wait for room as there now is room for, the longest-waiting
     /// first, so that a freed ring does not wake thousands for the place of one.
     pub(super) fn wake_waiters(&mut self) {
-        let Phase::Running(hello) = self.phase else {
-            return;
-        };
-        let max_frame = hello.max_frame.min(self.settings.max_frame) as usize;
-        let mut free = self.settings.ring_bytes.saturating_sub(self.outbox.queued);
-        for _ in 0..self.outbox.waiters.len() {
-            if free < MIN_RING_ROOM {
-                return;
-            }
-            let Some(id) = self.outbox.waiters.pop_front() else {
-                return;
-            };
+        let mut free = self.outbox.free();
+        while free > 0
+            && let Some(id) = self.outbox.waiters.pop_front()
+        {
+            let max_frame = self.max_frame();
             let Some(session) = self.table.get_mut(id) else {
                 continue;
             };
-            let room = self.outbox.room(session.outgoing_bytes());
-            if room == 0 {
-                self.outbox.waiters.push_back(id);
-                continue;
-            }
             session.in_waiters = false;
             session.blocked = false;
-            free = free.saturating_sub(room.min(max_frame));
+            let room = session.credit().available().min(max_frame);
+            free = free.saturating_sub(room);
             self.events.push_back(Event::Writable(id));
         }
     }

@@ -8,7 +8,7 @@ use super::{
     Payload, Violation,
     credit::{ReceiveWindow, SendCredit},
 };
-use crate::limits::{COPY_BELOW, JOIN_UP_TO};
+use crate::limits::{COPY_BELOW, JOIN_UP_TO, TALK_BYTES};
 
 /// One session as one end of the tunnel sees it.
 ///
@@ -41,6 +41,8 @@ pub(super) struct Session {
     pub(super) announced: bool,
     /// The owner was told to wait for Writable.
     pub(super) blocked: bool,
+    /// The last payload was a small one, if there was any: this is no bulk data.
+    talks: bool,
     /// The id stands in the outbox's round of senders, its list of waiters, its list of grants.
     pub(super) in_round: bool,
     pub(super) in_waiters: bool,
@@ -92,6 +94,7 @@ impl Session {
             waiting: false,
             announced: false,
             blocked: false,
+            talks: true,
             in_round: false,
             in_waiters: false,
             in_grants: false,
@@ -114,6 +117,15 @@ impl Session {
         &mut self.credit
     }
 
+    /// Bytes that may be added to a full ring: none, but for a session that talks little.
+    pub(super) fn talk_room(&self) -> usize {
+        if self.talks {
+            TALK_BYTES.saturating_sub(self.outgoing_bytes)
+        } else {
+            0
+        }
+    }
+
     /// Bytes queued for sending.
     pub(super) fn outgoing_bytes(&self) -> usize {
         self.outgoing_bytes
@@ -126,6 +138,7 @@ impl Session {
     /// read buffer for each.
     pub(super) fn queue(&mut self, payload: Payload) {
         self.outgoing_bytes += payload.len();
+        self.talks = payload.len() < TALK_BYTES;
         let payload = match self.outgoing.back_mut() {
             Some(last) if last.len() + payload.len() <= JOIN_UP_TO => {
                 return last.append(payload.as_slice());
@@ -241,9 +254,18 @@ impl Session {
         }
     }
 
-    /// Accounts for bytes the consumer handed on.
-    pub(super) fn consumed(&mut self, bytes: usize) {
-        self.window.consume(bytes);
+    /// Accounts for bytes the consumer handed on, and gives how many of those that arrived they are.
+    pub(super) fn consumed(&mut self, bytes: usize) -> usize {
+        self.window.consume(bytes) as usize
+    }
+
+    pub(super) fn window(&mut self) -> &mut ReceiveWindow {
+        &mut self.window
+    }
+
+    /// Bytes that this session holds in either direction.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.window.held() as usize + self.outgoing_bytes
     }
 
     /// Whether a CREDIT frame is worth sending. A peer that has ended its direction needs none.

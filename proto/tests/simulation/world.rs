@@ -8,6 +8,7 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use titan_proto::{
     addr::Target,
+    limits::TALK_BYTES,
     mux::{Connection, Event, OpenRequest, SessionId, Settings, Side},
     reason::Reason,
 };
@@ -315,7 +316,7 @@ impl World {
         let sessions = self.end(side).conn.session_count();
         let queued = self.end(side).conn.queued_bytes();
         assert!(
-            queued <= ring + frame,
+            queued <= ring + frame + sessions * TALK_BYTES,
             "{queued} bytes queued in a ring of {ring}"
         );
         assert!(sessions <= self.scripts.len());
@@ -417,6 +418,7 @@ impl World {
             assert_eq!(end.conn.poll_event(), None);
             assert!(end.endpoints.is_empty());
         }
+        assert_eq!(self.settings.memory.held(), 0);
     }
 
     pub(crate) fn assert_tunnel_over(&self) {
