@@ -123,6 +123,11 @@ impl Link {
         ))
     }
 
+    /// Whether there is something to write.
+    pub(crate) fn wants_transmit(&self) -> bool {
+        self.connection.borrow().wants_transmit()
+    }
+
     /// Waits for something to write and moves at most about `max_bytes` of it into `batch`;
     /// `false` where the tunnel is over and everything was written.
     pub(crate) async fn next_batch(&self, max_bytes: usize, batch: &mut Vec<Bytes>) -> bool {

@@ -63,11 +63,15 @@ pub const MAX_WRITE_BATCH: usize = 512 * 1024;
 /// The batch a tunnel starts with, before its speed is known.
 pub const FIRST_WRITE_BATCH: usize = 64 * 1024;
 
-/// A batch that takes longer than this to enter the transport is too large for the line.
-pub const SLOW_WRITE: Duration = Duration::from_millis(10);
+/// What a batch is worth in time: on a slow line another session's bytes wait for so much more than
+/// their turn.
+pub const BATCH_TIME: Duration = Duration::from_millis(5);
 
-/// A full batch that enters the transport faster than this may be followed by a larger one.
-pub const FAST_WRITE: Duration = Duration::from_millis(2);
+/// A line's speed is measured over so many batches, or for so long: the transport takes one batch at
+/// once and makes the next one wait.
+pub const PACE_BATCHES: usize = 4;
+/// See [`PACE_BATCHES`].
+pub const PACE_TIME: Duration = Duration::from_millis(20);
 
 /// Slices in one batch for the transport. Beyond some dozen a longer vector saves no more calls, and
 /// it must stay below the kernel's limit of 1,024.
@@ -166,7 +170,7 @@ const _: () = {
     assert!(GROWN_WINDOW <= LARGEST_WINDOW && LARGEST_WINDOW <= MAX_WINDOW);
     assert!(MIN_RING_BYTES <= RING_BYTES && MIN_WRITE_BATCH <= MIN_RING_BYTES);
     assert!(MIN_WRITE_BATCH <= FIRST_WRITE_BATCH && FIRST_WRITE_BATCH <= MAX_WRITE_BATCH);
-    assert!(FAST_WRITE.as_micros() < SLOW_WRITE.as_micros());
+    assert!(MIN_WRITE_BATCH.is_power_of_two() && MAX_WRITE_BATCH.is_power_of_two());
     assert!(OPEN_BACKLOG_BYTES < MAX_CONTROL_BYTES);
     assert!(MAX_RESET_TEXT < MAX_CONTROL_PAYLOAD);
     assert!(MAX_SESSIONS <= u16::MAX as u32);

@@ -139,16 +139,20 @@ async fn write(link: Rc<Link>, stream: Stream) {
     let mut pace = Pace::default();
     limit_unsent(&stream, pace);
     let mut batch: Vec<Bytes> = Vec::new();
-    while link.next_batch(pace.batch(), &mut batch).await {
+    loop {
+        if !link.wants_transmit() {
+            pace.pause();
+        }
+        if !link.next_batch(pace.batch(), &mut batch).await {
+            break;
+        }
         let bytes = batch.iter().map(Bytes::len).sum();
-        let began = pace.is_telling(bytes).then(Instant::now);
+        pace.begin(bytes, now);
         if stream.write_all(&mut batch).await.is_err() {
             link.handle_eof();
             return stream.shutdown();
         }
-        if let Some(began) = began
-            && pace.learn(bytes, began.elapsed())
-        {
+        if pace.wrote(bytes, now) {
             limit_unsent(&stream, pace);
         }
     }
@@ -156,6 +160,10 @@ async fn write(link: Rc<Link>, stream: Stream) {
     if stream.shutdown_write().is_err() {
         stream.shutdown();
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn limit_unsent(stream: &Stream, pace: Pace) {

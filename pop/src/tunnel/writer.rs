@@ -46,9 +46,9 @@ struct Writer<'a> {
     tunnel: &'a Tunnel,
     /// What the mux gave and the socket has not taken.
     batch: VecDeque<Bytes>,
+    /// Its length when it was taken.
+    len: usize,
     pace: Pace,
-    /// The length of a batch that tells of the socket's speed, and when it began to be written.
-    timed: Option<(usize, Instant)>,
     clock: Option<Sleep>,
 }
 
@@ -57,8 +57,8 @@ impl<'a> Writer<'a> {
         Self {
             tunnel,
             batch: VecDeque::new(),
+            len: 0,
             pace: Pace::default(),
-            timed: None,
             clock: None,
         }
     }
@@ -72,6 +72,7 @@ impl<'a> Writer<'a> {
                 self.wait_for_room().await?;
             }
         }
+        self.pace.pause();
         Ok(())
     }
 
@@ -83,7 +84,8 @@ impl<'a> Writer<'a> {
                 .tunnel
                 .with(|conn| conn.poll_transmit(self.pace.batch(), &mut frames));
             self.batch = frames.into();
-            self.timed = self.pace.is_telling(len).then(|| (len, Instant::now()));
+            self.len = len;
+            self.pace.begin(len, Instant::now);
         }
         !self.batch.is_empty()
     }
@@ -107,9 +109,7 @@ impl<'a> Writer<'a> {
 
     /// Learns from a batch that the socket has taken whole.
     fn learn(&mut self) {
-        if let Some((len, began)) = self.timed.take()
-            && self.pace.learn(len, began.elapsed())
-        {
+        if self.pace.wrote(self.len, Instant::now) {
             self.tunnel.socket.limit_unsent(self.pace.batch());
         }
     }
