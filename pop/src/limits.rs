@@ -35,6 +35,12 @@ pub const TUNNEL_UPGRADE_BYTES: usize = 16 * 1024;
 /// Seconds by which the clocks of manager and PoP may differ when a token's expiry is checked.
 pub const TOKEN_LEEWAY_S: u64 = 30;
 
+/// Tunnels one node may have, so that no node takes the table of all others.
+///
+/// An edge can be told to keep 16. When its line comes back with a new address, as many dead ones
+/// stay until their heartbeat is missed; this leaves room for three such moments in a row.
+pub const MAX_TUNNELS_PER_NODE: usize = 64;
+
 // ---- Accepting ---------------------------------------------------------------------------------
 
 /// Connections taken from a listener before its task waits on readiness again: enough to amortise
@@ -130,11 +136,12 @@ pub const FORWARD_SURPLUS: usize = 64 * 1024;
 
 // ---- Routing and hand-over ---------------------------------------------------------------------
 
-/// Random candidates among which the best tunnel is chosen. Two already avoid the worst; beyond
+/// Random nodes among which the best is chosen. Two already avoid the worst; beyond
 /// four the gain is lost in the noise of the measured RTT.
 pub const CANDIDATES: usize = 4;
 
-/// Tunnels of the choosing shard that are looked at when the best candidate is another shard's.
+/// Nodes with tunnels of the choosing shard that are looked at when the best candidate's tunnel is
+/// another shard's.
 pub const LOCAL_CANDIDATES: usize = 2;
 
 /// RTT assumed of a tunnel before its first measurement: a plausible line, so that a new tunnel

@@ -5,9 +5,10 @@ use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Instant};
 use bytes::BytesMut;
 use titan_proto::{
     addr::Target,
-    control::{NodeId, PopId, Region, ReplyMode, UserName, UserRecord},
+    control::{PopId, Region, ReplyMode, UserName, UserRecord},
 };
 
+use super::Place;
 use crate::{
     directory::{ShardId, TunnelEntry, TunnelKey},
     users::LoginAnswer,
@@ -73,8 +74,8 @@ pub struct TunnelMove {
     pub fd: OwnedFd,
     /// Bytes that came behind the upgrade request.
     pub early: BytesMut,
-    /// The edge, as its token says.
-    pub node: NodeId,
+    /// Its place on the receiving shard, and which edge it belongs to, as its token says.
+    pub place: Place,
     /// The edge's region, as its token says.
     pub region: Option<Region>,
     /// Where it comes from.
@@ -87,7 +88,7 @@ pub enum News {
     /// A tunnel is ready for sessions.
     TunnelUp(Arc<TunnelEntry>),
     /// A tunnel takes no more sessions.
-    TunnelDown(TunnelKey),
+    TunnelDown(Arc<TunnelEntry>),
     /// Which tokens are to be believed.
     Authority(Arc<TokenAuthority>),
     /// The answer to a [`LoginRequest`].
@@ -142,7 +143,7 @@ pub enum Report {
     /// A tunnel is ready for sessions.
     TunnelUp(Arc<TunnelEntry>),
     /// A tunnel takes no more sessions.
-    TunnelDown(TunnelKey),
+    TunnelDown(Arc<TunnelEntry>),
     /// Find out about a login.
     Login(LoginRequest),
     /// Get a newer record of a user.

@@ -1,17 +1,20 @@
 //! Which tunnel carries a session.
 //!
-//! A handful of random tunnels out of any number compete, so that a choice costs the same for ten
+//! A handful of random nodes out of any number compete, so that a choice costs the same for ten
 //! and for a hundred thousand. The lowest score wins: the round trip, made up to a fifth worse at
 //! random, so that the best node does not take everything and overheat. A saturated tunnel loses
-//! to any other. Should the winner belong to another shard, a few tunnels of this shard get a
-//! second chance: one that is as good but for the dice spares the client's move.
+//! to any other. Should the winner's tunnel belong to another shard, a few nodes with tunnels of
+//! this shard get a second chance: one that is as good but for the dice spares the client's move.
+//!
+//! The tunnels of one node share its line. Of those, one of this shard is taken unless it is
+//! saturated and another is not; of several, the one with the fewest sessions.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use rand::{Rng, RngExt};
 
 use crate::{
-    directory::{Directory, TunnelEntry, TunnelKey},
+    directory::{Directory, ShardId, TunnelEntry, TunnelKey},
     limits::{CANDIDATES, LOCAL_CANDIDATES, LOCAL_PREFERENCE_PERCENT, UNKNOWN_RTT},
     tunnel::{Core, Tunnel},
 };
@@ -38,24 +41,41 @@ pub fn choose(core: &Core) -> Option<Route> {
 }
 
 fn best<'a>(directory: &'a Directory, rng: &mut impl Rng) -> Option<&'a Arc<TunnelEntry>> {
+    let here = directory.shard();
     let drawn: [_; CANDIDATES] = directory.all().sample(rng);
     let winner = drawn
         .into_iter()
         .flatten()
+        .filter_map(|node| lightest(node.tunnels(), here))
         .min_by_key(|entry| score(entry, rng))?;
-    if winner.key.shard == directory.shard() {
+    if winner.key.shard == here {
         return Some(winner);
     }
     let drawn: [_; LOCAL_CANDIDATES] = directory.local().sample(rng);
     let local = drawn
         .into_iter()
         .flatten()
+        .filter_map(|node| lightest(node.tunnels(), here))
         .filter(|entry| as_good(entry, winner));
     Some(
         local
             .min_by_key(|entry| round_trip(entry))
             .unwrap_or(winner),
     )
+}
+
+/// The one of a node's tunnels that a new session does best in.
+fn lightest<'a>(
+    tunnels: impl IntoIterator<Item = &'a Arc<TunnelEntry>>,
+    here: ShardId,
+) -> Option<&'a Arc<TunnelEntry>> {
+    tunnels.into_iter().min_by_key(|entry| {
+        (
+            entry.is_saturated(),
+            entry.key.shard != here,
+            entry.sessions(),
+        )
+    })
 }
 
 /// Saturation first, then the round trip in microseconds with up to 20 % of noise.
@@ -83,23 +103,28 @@ mod tests {
     use rand::{SeedableRng, rngs::SmallRng};
 
     use super::*;
-    use crate::directory::ShardId;
 
     const HERE: ShardId = ShardId(0);
     const THERE: ShardId = ShardId(1);
 
+    /// A directory of nodes with one tunnel each, all numbered in order.
     fn directory(tunnels: &[(ShardId, u64, bool)]) -> Directory {
         let mut directory = Directory::new(HERE);
-        for (serial, &(shard, rtt_ms, saturated)) in (0..).zip(tunnels) {
-            let entry = TunnelEntry::for_tests(TunnelKey {
-                shard,
-                slot: serial,
-                serial,
-            });
+        for (number, &(shard, rtt_ms, saturated)) in (0..).zip(tunnels) {
+            let entry = entry(shard, number.into(), number);
             entry.update(Some(Duration::from_millis(rtt_ms)), 0, saturated);
-            directory.insert(Arc::new(entry));
+            directory.insert(entry);
         }
         directory
+    }
+
+    fn entry(shard: ShardId, serial: u32, node: u8) -> Arc<TunnelEntry> {
+        let key = TunnelKey {
+            shard,
+            slot: serial,
+            serial,
+        };
+        Arc::new(TunnelEntry::for_tests(key, node))
     }
 
     /// How often each tunnel is chosen in a thousand times.
@@ -115,7 +140,36 @@ mod tests {
 
     #[test]
     fn no_tunnel_no_route() {
-        assert!(best(&directory(&[]), &mut SmallRng::seed_from_u64(1)).is_none());
+        let mut rng = SmallRng::seed_from_u64(1);
+        assert!(best(&directory(&[]), &mut rng).is_none());
+    }
+
+    #[test]
+    fn a_node_counts_once_however_many_tunnels_it_has() {
+        let mut directory = Directory::new(HERE);
+        directory.insert(entry(HERE, 0, 0));
+        for serial in 1..=9 {
+            directory.insert(entry(HERE, serial, 1));
+        }
+        let alone = chosen(&directory)[&0];
+        assert!((400..600).contains(&alone), "{alone} of 1000");
+    }
+
+    #[test]
+    fn of_a_nodes_tunnels_the_local_one_with_the_fewest_sessions_is_taken() {
+        let mut directory = Directory::new(HERE);
+        let tunnels = [(HERE, 7, false), (HERE, 3, false), (THERE, 0, false)];
+        let mut entries = Vec::new();
+        for (serial, (shard, sessions, saturated)) in (0..).zip(tunnels) {
+            let entry = entry(shard, serial, 1);
+            entry.update(None, sessions, saturated);
+            directory.insert(Arc::clone(&entry));
+            entries.push(entry);
+        }
+        assert_eq!(chosen(&directory), HashMap::from([(1, 1000)]));
+        entries[0].update(None, 7, true);
+        entries[1].update(None, 3, true);
+        assert_eq!(chosen(&directory), HashMap::from([(2, 1000)]), "full");
     }
 
     #[test]

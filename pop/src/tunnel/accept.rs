@@ -4,7 +4,7 @@ use std::{pin::pin, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
 use titan_proto::{
-    control::TunnelClaims,
+    control::{Region, TunnelClaims},
     mux::SUBPROTOCOL,
     ws::upgrade::{self, UpgradeRequest},
 };
@@ -12,7 +12,7 @@ use titan_proto::{
 use super::{Core, TUNNEL_PATH, TokenError, serve};
 use crate::{
     limits::{HANDSHAKE_READ, TUNNEL_UPGRADE_BYTES, TUNNEL_UPGRADE_TIMEOUT},
-    mesh::{TunnelMove, Work},
+    mesh::{Place, TunnelMove, Work},
     metrics::TunnelRefusal,
     net::{Accepted, Received, Socket, farewell, timeout},
 };
@@ -25,17 +25,21 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
     };
     let upgraded = timeout(TUNNEL_UPGRADE_TIMEOUT, pin!(upgrade(&core, &socket))).await;
     match upgraded.unwrap_or(Err(Refused::silently(TunnelRefusal::TimedOut))) {
-        Ok((claims, early)) => {
+        Ok(Upgraded {
+            place,
+            region,
+            early,
+        }) => {
             let Ok(fd) = socket.into_fd() else {
                 return core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
             };
-            place(
+            hand_over(
                 &core,
                 TunnelMove {
                     fd,
                     early,
-                    node: claims.sub,
-                    region: claims.region,
+                    place,
+                    region,
                     peer,
                 },
             );
@@ -48,6 +52,14 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
             }
         }
     }
+}
+
+/// A tunnel that has been let in.
+struct Upgraded {
+    place: Place,
+    region: Option<Region>,
+    /// What came behind the request.
+    early: BytesMut,
 }
 
 /// Why there is no tunnel, and what the other end is told.
@@ -69,8 +81,8 @@ impl Refused {
     }
 }
 
-/// Reads the request, checks it, answers it. Gives what came behind it.
-async fn upgrade(core: &Core, socket: &Socket) -> Result<(TunnelClaims, BytesMut), Refused> {
+/// Reads the request, checks it, answers it.
+async fn upgrade(core: &Core, socket: &Socket) -> Result<Upgraded, Refused> {
     let mut input = BytesMut::new();
     let request = loop {
         match upgrade::parse_request(&mut input) {
@@ -93,10 +105,16 @@ async fn upgrade(core: &Core, socket: &Socket) -> Result<(TunnelClaims, BytesMut
             }
         }
     };
-    let claims = check(core, &request)?;
+    let TunnelClaims { sub, region, .. } = check(core, &request)?;
+    let place = core.mesh.reserve_tunnel(sub, core.shard);
+    let place = place.ok_or_else(too_many_tunnels)?;
     let answer = upgrade::accept_response(&request, Some(SUBPROTOCOL));
     match socket.send_all(&answer).await {
-        Ok(()) => Ok((claims, input)),
+        Ok(()) => Ok(Upgraded {
+            place,
+            region,
+            early: input,
+        }),
         Err(_) => Err(Refused::silently(TunnelRefusal::Gone)),
     }
 }
@@ -149,9 +167,14 @@ fn check(core: &Core, request: &UpgradeRequest) -> Result<TunnelClaims, Refused>
     })
 }
 
-/// Gives the tunnel to the shard with the fewest.
-fn place(core: &Rc<Core>, tunnel: TunnelMove) {
-    let owner = core.mesh.reserve_tunnel(core.shard);
+fn too_many_tunnels() -> Refused {
+    let text = "this node has as many tunnels as it may";
+    Refused::with(TunnelRefusal::TooMany, 429, text)
+}
+
+/// Gives the tunnel to the shard on which its place is.
+fn hand_over(core: &Rc<Core>, tunnel: TunnelMove) {
+    let owner = tunnel.place.shard();
     let placed = if owner == core.shard {
         serve(core, tunnel).is_ok()
     } else {
@@ -159,7 +182,6 @@ fn place(core: &Rc<Core>, tunnel: TunnelMove) {
         core.mesh.send_work(owner, Work::Tunnel(tunnel)).is_ok()
     };
     if !placed {
-        core.mesh.release_tunnel(owner);
         core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
     }
 }

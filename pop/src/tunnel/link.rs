@@ -1,12 +1,6 @@
 //! One tunnel on its shard: the mux, the socket, and who is to be told what.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::Instant,
-};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 
 use titan_proto::{
     mux::{CloseCause, Connection, Event, OpenError, OpenRequest, SessionId, Settings, Side},
@@ -21,7 +15,7 @@ use super::{
 use crate::{
     directory::{TunnelEntry, TunnelKey},
     limits::TUNNEL_HELLO_TIMEOUT,
-    mesh::{News, Report, TunnelMove},
+    mesh::{News, Place, Report, TunnelMove},
     metrics::{Held, TunnelEnd},
     net::{Notify, Socket, spawn_guarded},
 };
@@ -34,7 +28,8 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
     let socket = Socket::adopt(arrived.fd)?;
     let conn = Connection::new(Side::Pop, settings(), rand::random(), Instant::now());
     let tunnel = core.tunnels.borrow_mut().insert(|key| {
-        let entry = TunnelEntry::new(key, arrived.node, arrived.region, arrived.peer);
+        let node = arrived.place.node();
+        let entry = TunnelEntry::new(key, node, arrived.region, arrived.peer);
         Rc::new(Tunnel {
             core: Rc::clone(core),
             entry: Arc::new(entry),
@@ -44,7 +39,7 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
             outgoing: Notify::default(),
             reader_done: Notify::default(),
             listed: RefCell::default(),
-            retired: Cell::new(false),
+            place: RefCell::new(Some(arrived.place)),
         })
     });
     spawn_guarded(
@@ -77,7 +72,8 @@ pub struct Tunnel {
     pub(super) reader_done: Notify,
     /// Held while the tunnel stands in the directories.
     listed: RefCell<Option<Held>>,
-    retired: Cell<bool>,
+    /// Given back when the tunnel is retired.
+    place: RefCell<Option<Place>>,
 }
 
 impl Tunnel {
@@ -202,10 +198,11 @@ impl Tunnel {
             return;
         }
         let core = &self.core;
-        core.directory.borrow_mut().remove(self.key());
+        core.directory.borrow_mut().remove(&self.entry);
         core.mesh
-            .broadcast(&News::TunnelDown(self.key()), Some(core.shard));
-        core.mesh.report(Report::TunnelDown(self.key()));
+            .broadcast(&News::TunnelDown(Arc::clone(&self.entry)), Some(core.shard));
+        core.mesh
+            .report(Report::TunnelDown(Arc::clone(&self.entry)));
         tracing::info!(tunnel = %self.key(), node = %self.entry.node, "tunnel takes no more sessions");
     }
 
@@ -236,13 +233,11 @@ pub(super) struct Retirement(pub(super) Rc<Tunnel>);
 impl Drop for Retirement {
     fn drop(&mut self) {
         let tunnel = &self.0;
-        if tunnel.retired.replace(true) {
+        let Some(_place) = tunnel.place.take() else {
             return;
-        }
+        };
         tunnel.socket.shutdown_both();
         tunnel.with(Connection::handle_eof);
-        let core = &tunnel.core;
-        core.tunnels.borrow_mut().remove(tunnel.key());
-        core.mesh.release_tunnel(core.shard);
+        tunnel.core.tunnels.borrow_mut().remove(tunnel.key());
     }
 }
