@@ -112,9 +112,21 @@ pub const POOLED_BUFFERS: usize = 64;
 
 // ---- Sessions ----------------------------------------------------------------------------------
 
-/// Longest an edge may take to answer an OPEN whose outcome the client waits for. A dial that
-/// loses its first three SYNs takes 7 s; browsers give up after some 20.
+/// Longest until an edge has connected, all edges together that are tried for a session. A dial
+/// that loses its first three SYNs takes 7 s; browsers give up after some 20.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often a session may be opened again because the edge that had it failed it. Where a second
+/// and a third edge fail as well, the trouble is seldom the edge's, and the client should hear of it.
+pub const MAX_REOPENS: usize = 3;
+
+/// Most bytes of one client that are kept to open its session again with: a request with all its
+/// cookies, or a small upload. A client that has sent more is mostly one that has been answered.
+pub const KEPT_BYTES: usize = 64 * 1024;
+
+/// Most memory of one shard that may be kept for that: a thousand sessions at their bound, or a
+/// hundred thousand with a small request each. A session beyond it runs, but only once.
+pub const KEPT_BYTES_PER_SHARD: u64 = 64 * 1024 * 1024;
 
 /// How often to look whether a client is gone while nobody reads from it. Soon enough to free what
 /// the session holds, rare enough to cost nothing.
@@ -243,6 +255,10 @@ pub const PORT_RELEASE: Duration = Duration::from_secs(3);
 pub const PORT_RETRY: Duration = Duration::from_millis(20);
 
 const _: () = {
+    // So that a draw holds a node that has not failed the session yet, if there is one.
+    assert!(MAX_REOPENS < CANDIDATES);
+    // What a handshake may leave behind can be kept.
+    assert!(CLIENT_HANDSHAKE_BYTES <= KEPT_BYTES);
     assert!(SESSION_READ_MIN <= SESSION_READ_MAX);
     assert!(TUNNEL_READ_MIN <= TUNNEL_READ_MAX);
     assert!(TRANSMIT_BATCH_MIN <= TRANSMIT_BATCH_MAX);

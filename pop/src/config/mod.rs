@@ -52,6 +52,10 @@ pub struct Config {
     /// When clients are told that they are connected, unless user or connection say otherwise.
     #[serde(default)]
     pub reply_mode: ReplyMode,
+    /// Whether a session goes on with another edge when its own fails it before the target has
+    /// answered.
+    #[serde(default = "default_reopen")]
+    pub reopen: bool,
     /// Seconds without a byte after which a session whose one direction has ended is over.
     #[serde(default = "default_linger_s")]
     pub linger_s: u32,
@@ -81,6 +85,7 @@ impl Config {
             shards: 0,
             io: IoChoice::default(),
             reply_mode: ReplyMode::default(),
+            reopen: default_reopen(),
             linger_s: default_linger_s(),
             drain_s: default_drain_s(),
             log_format: LogFormat::default(),
@@ -242,6 +247,10 @@ fn default_admin_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 6060))
 }
 
+fn default_reopen() -> bool {
+    true
+}
+
 fn default_linger_s() -> u32 {
     120
 }
@@ -312,6 +321,7 @@ mod tests {
             "linger_s = 0",
             "log_level = \"titan_pop=loud\"",
             "io = \"kqueue\"",
+            "reopen = \"sometimes\"",
             "advertise_tunnel_url = \"http://x\"",
             "credential_file = \"/x\"",
         ] {

@@ -55,6 +55,11 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_REPLY_MODE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_mode: Option<String>,
+    /// Whether a session goes on with another edge when its own fails it before the target has
+    /// answered.
+    #[arg(long, env = "TITAN_POP_REOPEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reopen: Option<bool>,
     /// Seconds of silence that end a half-closed session.
     #[arg(long, env = "TITAN_POP_LINGER_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,12 +5,14 @@ use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Instant};
 use bytes::BytesMut;
 use titan_proto::{
     addr::Target,
-    control::{PopId, Region, ReplyMode, UserName, UserRecord},
+    control::{NodeId, PopId, Region, ReplyMode, UserName, UserRecord},
+    mux::Reset,
 };
 
 use super::Place;
 use crate::{
     directory::{ShardId, TunnelEntry, TunnelKey},
+    limits::OPEN_TIMEOUT,
     users::LoginAnswer,
 };
 
@@ -32,8 +34,8 @@ pub struct ClientMove {
     pub order: Order,
     /// The tunnel that was chosen.
     pub tunnel: TunnelKey,
-    /// How often it was routed so far.
-    pub attempts: u8,
+    /// What has come of it so far.
+    pub progress: Progress,
 }
 
 /// What a client asked for, understood and allowed.
@@ -49,6 +51,45 @@ pub struct Order {
     pub reply_mode: ReplyMode,
     /// Bytes for the target that are here already.
     pub early: BytesMut,
+}
+
+/// What has come of an order so far.
+#[derive(Debug)]
+pub struct Progress {
+    /// How often a tunnel was chosen that did not take the session, since one last did.
+    pub routed: u8,
+    /// Tunnels that took the session and failed it, the last one at the end.
+    pub failed: Vec<Failed>,
+    /// Whether the client was told that it is connected: it must not be told again.
+    pub told: bool,
+    /// Whether the client has ended its direction: nothing follows the early bytes.
+    pub ended: bool,
+    /// When an edge must have connected to the target.
+    pub open_by: Instant,
+}
+
+impl Progress {
+    /// An order that nobody has tried to carry yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            routed: 0,
+            failed: Vec::new(),
+            told: false,
+            ended: false,
+            open_by: now + OPEN_TIMEOUT,
+        }
+    }
+}
+
+/// A tunnel that failed a session before its target had answered.
+#[derive(Debug)]
+pub struct Failed {
+    /// The tunnel.
+    pub tunnel: TunnelKey,
+    /// The edge at its other end.
+    pub node: NodeId,
+    /// What it said, or what was said in its place.
+    pub reset: Reset,
 }
 
 /// The form in which a client is answered.

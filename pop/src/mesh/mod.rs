@@ -19,7 +19,8 @@ use titan_proto::control::NodeId;
 use tokio::sync::mpsc;
 
 pub use messages::{
-    Answer, ClientMove, LoginRequest, News, Order, Report, Ticket, TokenAuthority, TunnelMove, Work,
+    Answer, ClientMove, Failed, LoginRequest, News, Order, Progress, Report, Ticket,
+    TokenAuthority, TunnelMove, Work,
 };
 pub use placement::Place;
 pub use status::Status;

@@ -8,14 +8,18 @@
 //!
 //! The tunnels of one node share its line. Of those, one of this shard is taken unless it is
 //! saturated and another is not; of several, the one with the fewest sessions.
+//!
+//! A session that edges have failed goes to a node that has not failed it yet, as long as there is
+//! one, else to a tunnel that has not.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use rand::{Rng, RngExt};
 
 use crate::{
-    directory::{Directory, ShardId, TunnelEntry, TunnelKey},
+    directory::{Directory, NodeTunnels, ShardId, TunnelEntry, TunnelKey},
     limits::{CANDIDATES, LOCAL_CANDIDATES, LOCAL_PREFERENCE_PERCENT, UNKNOWN_RTT},
+    mesh::Failed,
     tunnel::{Core, Tunnel},
 };
 
@@ -28,9 +32,12 @@ pub enum Route {
     There(TunnelKey),
 }
 
-/// Chooses a tunnel; `None` where no tunnel is ready.
-pub fn choose(core: &Core) -> Option<Route> {
-    let key = best(&core.directory.borrow(), &mut *core.rng.borrow_mut())?.key;
+/// Chooses a tunnel that is none of the `failed`; `None` where no such tunnel is ready.
+pub fn choose(core: &Core, failed: &[Failed]) -> Option<Route> {
+    let directory = core.directory.borrow();
+    let key = best(&directory, failed, &mut *core.rng.borrow_mut())
+        .or_else(|| spare(&directory, failed))?
+        .key;
     if key.shard != core.shard {
         return Some(Route::There(key));
     }
@@ -40,12 +47,20 @@ pub fn choose(core: &Core) -> Option<Route> {
         .map(|tunnel| Route::Here(Rc::clone(tunnel)))
 }
 
-fn best<'a>(directory: &'a Directory, rng: &mut impl Rng) -> Option<&'a Arc<TunnelEntry>> {
+/// The best tunnel of a node that is not among the failed ones.
+fn best<'a>(
+    directory: &'a Directory,
+    failed: &[Failed],
+    rng: &mut impl Rng,
+) -> Option<&'a Arc<TunnelEntry>> {
     let here = directory.shard();
+    let usable = |node: &&NodeTunnels| failed.iter().all(|failed| failed.node != node.node());
+    // As few have failed as there are more candidates: one is left, where there is one.
     let drawn: [_; CANDIDATES] = directory.all().sample(rng);
     let winner = drawn
         .into_iter()
         .flatten()
+        .filter(usable)
         .filter_map(|node| lightest(node.tunnels(), here))
         .min_by_key(|entry| score(entry, rng))?;
     if winner.key.shard == here {
@@ -55,6 +70,7 @@ fn best<'a>(directory: &'a Directory, rng: &mut impl Rng) -> Option<&'a Arc<Tunn
     let local = drawn
         .into_iter()
         .flatten()
+        .filter(usable)
         .filter_map(|node| lightest(node.tunnels(), here))
         .filter(|entry| as_good(entry, winner));
     Some(
@@ -62,6 +78,16 @@ fn best<'a>(directory: &'a Directory, rng: &mut impl Rng) -> Option<&'a Arc<Tunn
             .min_by_key(|entry| round_trip(entry))
             .unwrap_or(winner),
     )
+}
+
+/// Another tunnel of a node that has failed the session: its line may be as good as ever.
+fn spare<'a>(directory: &'a Directory, failed: &[Failed]) -> Option<&'a Arc<TunnelEntry>> {
+    let usable = |entry: &&Arc<TunnelEntry>| failed.iter().all(|failed| failed.tunnel != entry.key);
+    failed
+        .iter()
+        .filter_map(|failed| directory.all().get(failed.node))
+        .filter_map(|node| lightest(node.tunnels().iter().filter(usable), directory.shard()))
+        .min_by_key(|entry| round_trip(entry))
 }
 
 /// The one of a node's tunnels that a new session does best in.
@@ -101,6 +127,7 @@ mod tests {
     use std::collections::HashMap;
 
     use rand::{SeedableRng, rngs::SmallRng};
+    use titan_proto::{mux::Reset, reason::Reason};
 
     use super::*;
 
@@ -132,16 +159,25 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(7);
         let mut counts = HashMap::new();
         for _ in 0..1000 {
-            let entry = best(directory, &mut rng).expect("there are tunnels");
+            let entry = best(directory, &[], &mut rng).expect("there are tunnels");
             *counts.entry(entry.key.serial).or_default() += 1;
         }
         counts
     }
 
+    fn failed(entry: &TunnelEntry) -> Failed {
+        Failed {
+            tunnel: entry.key,
+            node: entry.node,
+            reset: Reset::new(Reason::EdgeGone),
+        }
+    }
+
     #[test]
     fn no_tunnel_no_route() {
         let mut rng = SmallRng::seed_from_u64(1);
-        assert!(best(&directory(&[]), &mut rng).is_none());
+        assert!(best(&directory(&[]), &[], &mut rng).is_none());
+        assert!(spare(&directory(&[]), &[]).is_none());
     }
 
     #[test]
@@ -170,6 +206,27 @@ mod tests {
         entries[0].update(None, 7, true);
         entries[1].update(None, 3, true);
         assert_eq!(chosen(&directory), HashMap::from([(2, 1000)]), "full");
+    }
+
+    #[test]
+    fn what_failed_a_session_does_not_get_it_back() {
+        let mut directory = Directory::new(HERE);
+        let mut rng = SmallRng::seed_from_u64(1);
+        let tunnels = [entry(HERE, 0, 0), entry(THERE, 1, 0), entry(HERE, 2, 1)];
+        tunnels
+            .iter()
+            .for_each(|entry| directory.insert(Arc::clone(entry)));
+        let mut gone = vec![failed(&tunnels[0])];
+        for _ in 0..100 {
+            let other = best(&directory, &gone, &mut rng).expect("another node");
+            assert_eq!(other.key, tunnels[2].key);
+        }
+        gone.push(failed(&tunnels[2]));
+        assert!(best(&directory, &gone, &mut rng).is_none());
+        let spared = spare(&directory, &gone).expect("another tunnel of a node");
+        assert_eq!(spared.key, tunnels[1].key);
+        gone.push(failed(&tunnels[1]));
+        assert!(spare(&directory, &gone).is_none());
     }
 
     #[test]

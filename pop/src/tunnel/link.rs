@@ -82,6 +82,11 @@ impl Tunnel {
         self.entry.key
     }
 
+    /// What everybody may know of it.
+    pub fn entry(&self) -> &TunnelEntry {
+        &self.entry
+    }
+
     /// Opens a session to the request's target; bytes may be sent in it at once.
     ///
     /// # Errors
@@ -152,7 +157,7 @@ impl Tunnel {
         match event {
             Event::Ready => self.list(),
             Event::Opened { id, bound } => self.signal(id, |signals| signals.open(bound)),
-            Event::Readable(id) => self.signal(id, |signals| signals.readable.notify()),
+            Event::Readable(id) => self.signal(id, Signals::hear),
             Event::Writable(id) => self.signal(id, |signals| signals.writable.notify()),
             Event::Reset { id, reset } => self.end_session(id, End::Reset(reset)),
             Event::Finished(id) => self.end_session(id, End::Finished),
