@@ -25,6 +25,7 @@ on_both! {
     a_node_without_a_key_waits_to_be_enrolled
     several_edges_live_in_one_process
     several_tunnels_serve_with_one_assignment_and_live_apart
+    a_tunnel_that_fails_alone_returns_to_the_others
     every_tunnel_of_a_draining_pop_moves_before_it_is_left
     a_stop_drains_every_tunnel
 }
@@ -235,6 +236,17 @@ async fn several_tunnels_serve_with_one_assignment_and_live_apart(io: IoChoice) 
         assert_eq!(tunnel.bearer, "token-2");
     }
     assert_eq!(manager.assignments(), 2);
+}
+
+async fn a_tunnel_that_fails_alone_returns_to_the_others(io: IoChoice) {
+    let (manager, pop, _edge, tunnels) = with_tunnels(io, 2).await;
+    let other = TestPop::bind().await;
+    manager.add_pop("pop-2", &other.url());
+    tunnels[0].cut();
+    pop.refuse(503).await;
+    pop.accept().await;
+    assert_eq!(manager.avoided(), [None, None, None]);
+    assert!(!tunnels[1].is_closed());
 }
 
 async fn every_tunnel_of_a_draining_pop_moves_before_it_is_left(io: IoChoice) {

@@ -141,13 +141,7 @@ impl Up {
 
     /// The value of one of the PoP's metrics that has no labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let url = format!("http://{}/metrics", self.info.pop_admin);
-        let text = String::from_utf8(run(&mut curl(&[&url])).stdout).expect("text");
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-            .unwrap_or_else(|| panic!("no metric {name}"));
-        value.parse().expect("a number")
+        metric(self.info.pop_admin, name)
     }
 
     /// `curl` through the proxy by SOCKS5, the name resolved by the edge.
@@ -162,6 +156,17 @@ impl Up {
     pub(crate) fn http(&self, user: &str) -> String {
         format!("http://{user}:{}@{}", self.info.password, self.info.proxy)
     }
+}
+
+/// The value of a metric without labels of the PoP whose admin pages are at `admin`.
+pub(crate) fn metric(admin: SocketAddr, name: &str) -> u64 {
+    let url = format!("http://{admin}/metrics");
+    let text = String::from_utf8(run(&mut curl(&[&url])).stdout).expect("text");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .unwrap_or_else(|| panic!("no metric {name}"));
+    value.parse().expect("a number")
 }
 
 /// A real nginx that serves the files of a folder and takes uploads into it.
