@@ -213,7 +213,8 @@ async fn a_full_bound_of_bytes_arrives_whole_and_once() {
         let mut first = world.edge_that(Manner::Holds).await;
         let mut client = world.client().await;
         assert_eq!(client.socks5("", "echo.test").await, 0);
-        let bytes: Vec<u8> = (0..KEPT_BYTES).map(|n| (n / 251 + n) as u8).collect();
+        let words = (0..=u16::MAX).flat_map(u16::to_be_bytes);
+        let bytes: Vec<u8> = words.take(KEPT_BYTES).collect();
         client.send(&bytes).await;
         first.saw(|news| news.held == KEPT_BYTES).await;
         replace(world, &first).await;
