@@ -17,6 +17,11 @@ pub(crate) const MAX_PROBLEM_DETAIL: usize = 200;
 /// Longest wait for the PoP's name, connection and WebSocket upgrade together.
 pub(crate) const TUNNEL_OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Most tunnels of one edge. Several spread its sessions over a PoP's cores and let a long line carry
+/// more than one TCP window; 16 are as many cores as a large PoP has, and a quarter of what a PoP
+/// allows one node.
+pub(crate) const MAX_TUNNELS: u8 = 16;
+
 /// First ceiling of the reconnect delay. With full jitter the mean of the first wait is half of it.
 pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(500);
 

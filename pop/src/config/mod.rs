@@ -67,12 +67,17 @@ pub struct Config {
     /// How many of those may come from one address; 0: as many as there are.
     #[serde(default = "default_max_handshakes_per_address")]
     pub max_handshakes_per_address: u32,
-    /// Seconds that an edge may take to connect to a target or to refuse.
+    /// Seconds until an edge must have connected to a target or refused, all together that are tried
+    /// for one session.
     #[serde(default = "default_open_timeout_s")]
     pub open_timeout_s: u32,
     /// Seconds between two pings of an edge; one that is silent for three times that is gone.
     #[serde(default = "default_heartbeat_s")]
     pub heartbeat_s: u32,
+    /// Whether a session goes on with another edge when its own fails it before the target has
+    /// answered.
+    #[serde(default = "default_reopen")]
+    pub reopen: bool,
     /// Seconds without a byte after which a session whose one direction has ended is over.
     #[serde(default = "default_linger_s")]
     pub linger_s: u32,
@@ -107,6 +112,7 @@ impl Config {
             max_handshakes_per_address: default_max_handshakes_per_address(),
             open_timeout_s: default_open_timeout_s(),
             heartbeat_s: default_heartbeat_s(),
+            reopen: default_reopen(),
             linger_s: default_linger_s(),
             drain_s: default_drain_s(),
             log_format: LogFormat::default(),
@@ -161,7 +167,7 @@ impl Config {
         Duration::from_secs(self.handshake_s.into())
     }
 
-    /// Time for an edge to connect to a target.
+    /// Time until an edge has connected to a target, all together that are tried for one session.
     pub fn open_timeout(&self) -> Duration {
         Duration::from_secs(self.open_timeout_s.into())
     }
@@ -315,6 +321,10 @@ fn default_heartbeat_s() -> u32 {
     TUNNEL_HEARTBEAT_S
 }
 
+fn default_reopen() -> bool {
+    true
+}
+
 fn default_linger_s() -> u32 {
     120
 }
@@ -390,6 +400,7 @@ mod tests {
             "heartbeat_s = 0",
             "log_level = \"titan_pop=loud\"",
             "io = \"kqueue\"",
+            "reopen = \"sometimes\"",
             "advertise_tunnel_url = \"http://x\"",
             "credential_file = \"/x\"",
         ] {

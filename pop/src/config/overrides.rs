@@ -67,7 +67,7 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_MAX_HANDSHAKES_PER_ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_handshakes_per_address: Option<u32>,
-    /// Seconds for an edge to connect to a target.
+    /// Seconds until an edge has connected to a target, all together that are tried for one session.
     #[arg(long, env = "TITAN_POP_OPEN_TIMEOUT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_timeout_s: Option<u32>,
@@ -75,6 +75,11 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_HEARTBEAT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_s: Option<u32>,
+    /// Whether a session goes on with another edge when its own fails it before the target has
+    /// answered.
+    #[arg(long, env = "TITAN_POP_REOPEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reopen: Option<bool>,
     /// Seconds of silence that end a half-closed session.
     #[arg(long, env = "TITAN_POP_LINGER_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

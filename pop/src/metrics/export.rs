@@ -48,6 +48,16 @@ impl Collector for Export {
         page.counter("sessions_opened", "Sessions opened", |m| {
             m.sessions_opened.get()
         })?;
+        page.counter(
+            "sessions_reopened",
+            "Sessions opened again after an edge failed them",
+            |m| m.sessions_reopened.get(),
+        )?;
+        page.gauge(
+            "kept_bytes",
+            "Bytes kept to open sessions again with",
+            |m| m.kept_bytes.get(),
+        )?;
         page.gauge("sessions_active", "Sessions running", |m| {
             m.sessions_active.get()
         })?;

@@ -117,6 +117,8 @@ label! {
         OtherPop = "other_pop",
         /// The manager's key is not known yet.
         NoKey = "no_key",
+        /// The node has as many tunnels as it may.
+        TooMany = "too_many",
         /// The PoP drains.
         Draining = "draining",
         /// The upgrade took too long.

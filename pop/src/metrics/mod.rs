@@ -64,6 +64,10 @@ pub struct ShardMetrics {
     pub logins: Family<LoginOutcome>,
     /// Sessions opened on a tunnel.
     pub sessions_opened: Counter,
+    /// Sessions that were opened again because the edge that had them failed them.
+    pub sessions_reopened: Counter,
+    /// Bytes kept so that sessions can be opened again.
+    pub kept_bytes: Gauge,
     /// Sessions running now.
     pub sessions_active: Gauge,
     /// Sessions that failed.
@@ -120,21 +124,40 @@ impl Gauge {
     }
 }
 
-/// One unit of a gauge of a shard, for as long as it is held.
+/// Units of a gauge of a shard, for as long as they are held.
 #[derive(Debug)]
 pub struct Held {
     metrics: Arc<ShardMetrics>,
     gauge: fn(&ShardMetrics) -> &Gauge,
+    units: u64,
 }
 
 impl Held {
     /// Adds one until the value is dropped.
     pub fn new(metrics: &Arc<ShardMetrics>, gauge: fn(&ShardMetrics) -> &Gauge) -> Self {
-        gauge(metrics).0.fetch_add(1, Ordering::Relaxed);
+        let mut held = Self::nothing(metrics, gauge);
+        held.grow(1, u64::MAX);
+        held
+    }
+
+    /// Adds nothing yet.
+    pub fn nothing(metrics: &Arc<ShardMetrics>, gauge: fn(&ShardMetrics) -> &Gauge) -> Self {
         Self {
             metrics: Arc::clone(metrics),
             gauge,
+            units: 0,
         }
+    }
+
+    /// Adds more, unless the gauge of this shard would then be above `limit`; `false` if so.
+    pub fn grow(&mut self, units: u64, limit: u64) -> bool {
+        let gauge = (self.gauge)(&self.metrics);
+        let fits = gauge.get().saturating_add(units) <= limit;
+        if fits {
+            gauge.0.fetch_add(units, Ordering::Relaxed);
+            self.units += units;
+        }
+        fits
     }
 }
 
@@ -142,7 +165,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         (self.gauge)(&self.metrics)
             .0
-            .fetch_sub(1, Ordering::Relaxed);
+            .fetch_sub(self.units, Ordering::Relaxed);
     }
 }
 

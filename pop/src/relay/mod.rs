@@ -3,11 +3,15 @@
 //! ```text
 //!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session or forward
 //!                             └─ a tunnel of another shard ──mesh──▶ arrive (there)
+//!
+//!  session, forward ─▶ end ─┬─ the edge failed before the target answered ─▶ start
+//!                           └─ the true answer, or a reset
 //! ```
 
 mod down;
 mod end;
 mod forward;
+mod kept;
 mod linger;
 mod link;
 mod reply;

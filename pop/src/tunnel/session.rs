@@ -13,7 +13,7 @@ use titan_proto::{
 };
 
 use super::Tunnel;
-use crate::net::Notify;
+use crate::{directory::TunnelEntry, net::Notify};
 
 /// An open session. Dropped before [`release`](Self::release), as by a panic, it is reset.
 #[derive(Debug)]
@@ -32,6 +32,21 @@ impl Session {
             signals,
             released: Cell::new(false),
         }
+    }
+
+    /// The tunnel that carries it.
+    pub fn tunnel(&self) -> &TunnelEntry {
+        self.tunnel.entry()
+    }
+
+    /// Whether the edge has connected to the target.
+    pub fn is_open(&self) -> bool {
+        self.signals.bound.get().is_some()
+    }
+
+    /// Whether anything has come from the target, be it its end, and even if it is lost by now.
+    pub fn has_heard(&self) -> bool {
+        self.signals.heard.get()
     }
 
     /// Waits until the edge has connected to the target; gives the edge's address towards it.
@@ -141,7 +156,8 @@ impl Drop for Session {
 /// What the tunnel tells a session.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
-    pub(super) readable: Notify,
+    readable: Notify,
+    heard: Cell<bool>,
     pub(super) writable: Notify,
     opened: Notify,
     bound: Cell<Option<SocketAddr>>,
@@ -161,6 +177,11 @@ impl Signals {
     pub(super) fn open(&self, bound: SocketAddr) {
         self.bound.set(Some(bound));
         self.opened.notify();
+    }
+
+    pub(super) fn hear(&self) {
+        self.heard.set(true);
+        self.readable.notify();
     }
 
     pub(super) fn end(&self, end: End) {

@@ -11,6 +11,8 @@
 //! | `deaf.test` | connects and takes nothing |
 //! | `endless.test` | connects and sends for as long as somebody takes it |
 //! | `http.test` | connects and answers a request with all it got of it, then ends |
+//!
+//! An edge may also treat all its sessions alike, see [`Manner`].
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -39,9 +41,26 @@ pub struct Edge {
     news: watch::Receiver<News>,
 }
 
+/// What an edge makes of its sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// What the target's name says.
+    Serves,
+    /// Connects, takes every byte, and no answer ever comes.
+    Holds,
+    /// Never connects, and takes no byte.
+    Dials,
+    /// Refuses every session.
+    Refuses(Reason),
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 pub struct News {
     pub opened: usize,
+    /// Bytes that came for the targets of an edge that holds them.
+    pub held: usize,
+    /// Clients of those that have ended their direction.
+    pub ended: usize,
     pub going_away: bool,
     pub closed: bool,
 }
@@ -54,6 +73,11 @@ enum Command {
 impl Edge {
     /// Dials a PoP; the error is the HTTP status of a refusal.
     pub async fn connect(pop: SocketAddr, token: &str) -> Result<Self, u16> {
+        Self::connect_as(Manner::Serves, pop, token).await
+    }
+
+    /// The same for an edge that treats all its sessions alike.
+    pub async fn connect_as(manner: Manner, pop: SocketAddr, token: &str) -> Result<Self, u16> {
         let mut stream = within("dial", TcpStream::connect(pop))
             .await
             .expect("connects");
@@ -77,6 +101,7 @@ impl Edge {
         let conn = Connection::new(Side::Edge, Settings::default(), [5; 32], now);
         let (targets, news_out) = (HashMap::new(), News::default());
         let driver = Driver {
+            manner,
             conn,
             stream,
             input,
@@ -107,6 +132,7 @@ impl Edge {
 }
 
 struct Driver {
+    manner: Manner,
     conn: Connection,
     stream: TcpStream,
     input: BytesMut,
@@ -173,7 +199,7 @@ impl Driver {
     fn settle(&mut self) {
         while let Some(event) = self.conn.poll_event() {
             match event {
-                Event::Open { id, request } => self.open(id, request.target.host.to_string()),
+                Event::Open { id, request } => self.open(id, &request.target.host.to_string()),
                 Event::Readable(id) => self.read(id),
                 Event::Writable(id) => self.flush(id),
                 Event::Reset { id, .. } | Event::Finished(id) => {
@@ -186,8 +212,14 @@ impl Driver {
         self.tell.send_replace(self.news);
     }
 
-    fn open(&mut self, id: SessionId, name: String) {
+    fn open(&mut self, id: SessionId, target: &str) {
         self.news.opened += 1;
+        let name = match self.manner {
+            Manner::Serves => target.to_owned(),
+            Manner::Holds => HELD.to_owned(),
+            Manner::Dials => "silent.test".to_owned(),
+            Manner::Refuses(reason) => return self.conn.reset(id, reason, "not here"),
+        };
         match name.as_str() {
             "refused.test" => self
                 .conn
@@ -235,6 +267,11 @@ impl Driver {
                     self.targets.remove(&id);
                     return;
                 }
+                (HELD, Received::Data(bytes)) => {
+                    self.news.held += bytes.len();
+                    self.conn.consumed(id, bytes.len());
+                }
+                (HELD, Received::End) => self.news.ended += 1,
                 ("echo.test", Received::Data(bytes)) => target.outgoing.push_back(bytes),
                 ("http.test", Received::Data(bytes)) => {
                     self.conn.consumed(id, bytes.len());
@@ -277,6 +314,9 @@ impl Driver {
         }
     }
 }
+
+/// Stands for the target of a session that is held.
+const HELD: &str = "";
 
 /// Answers once the head and as much content as it announces are there.
 fn answer_request(target: &mut Target, bytes: &[u8]) {
