@@ -131,6 +131,7 @@ fn refused(error: OpenError) -> Reason {
         OpenError::TooManySessions => Reason::TooManySessions,
         OpenError::Congested => Reason::Overloaded,
         OpenError::NotReady | OpenError::GoingAway | OpenError::Closed => Reason::NoEdge,
+        OpenError::Unsupported => Reason::Unsupported,
         OpenError::WrongSide => Reason::GeneralFailure,
     }
 }
