@@ -57,19 +57,24 @@ fn order(
     client: &mut Conversation,
 ) -> Result<Order, Refused> {
     let refuse = |close, code| Err(Refused::with(close, reply(code, None)));
-    match (request.command, login) {
-        (Command::Connect, Ok(login)) => Ok(Order {
-            user: login.user,
-            target: request.target,
-            answer: Answer::Socks5,
-            reply_mode: login.reply_mode,
-            early: std::mem::take(&mut client.input),
-        }),
-        (Command::Bind | Command::UdpAssociate, Ok(_)) => {
-            refuse(ClientClose::UnsupportedCommand, Reply::CommandNotSupported)
+    let login = match login {
+        Ok(login) => login,
+        Err(denied) => return refuse(denied.close(), Reply::GeneralFailure),
+    };
+    let answer = match request.command {
+        Command::Connect => Answer::Socks5,
+        Command::UdpAssociate => Answer::Socks5Associate,
+        Command::Bind => {
+            return refuse(ClientClose::UnsupportedCommand, Reply::CommandNotSupported);
         }
-        (_, Err(denied)) => refuse(denied.close(), Reply::GeneralFailure),
-    }
+    };
+    Ok(Order {
+        user: login.user,
+        target: request.target,
+        answer,
+        reply_mode: login.reply_mode,
+        early: std::mem::take(&mut client.input),
+    })
 }
 
 fn malformed(error: &Socks5Error) -> Refused {

@@ -2,12 +2,9 @@
 
 use std::{os::fd::OwnedFd, rc::Rc};
 
-use titan_proto::{
-    mux::{OpenError, OpenRequest},
-    reason::Reason,
-};
+use titan_proto::{mux::OpenError, reason::Reason};
 
-use super::{forward, link::Link, reply::refuse, session};
+use super::{forward, link::Link, reply::refuse, session, udp};
 use crate::{
     directory::TunnelKey,
     limits::MAX_ROUTE_ATTEMPTS,
@@ -36,8 +33,7 @@ pub fn arrive(core: &Rc<Core>, moved: ClientMove) {
         return core.metrics.client_closes.inc(ClientClose::Overloaded);
     };
     let chosen = core.tunnels.borrow().get(tunnel).map(Rc::clone);
-    let request = OpenRequest::tcp(order.target.clone());
-    match chosen.map(|tunnel| tunnel.open(&request)) {
+    match chosen.map(|tunnel| tunnel.open(&order.open_request())) {
         Some(Ok(session)) => run(core, client, order, session),
         // It ended, or filled up, while the client was under way.
         Some(Err(_)) | None => proceed(core, client, order, attempts + 1),
@@ -50,12 +46,10 @@ fn proceed(core: &Rc<Core>, client: Socket, order: Order, mut attempts: u8) {
         match route::choose(core) {
             None => break,
             Some(Route::There(tunnel)) => return depart(core, client, order, tunnel, attempts),
-            Some(Route::Here(tunnel)) => {
-                match tunnel.open(&OpenRequest::tcp(order.target.clone())) {
-                    Ok(session) => return run(core, client, order, session),
-                    Err(error) => reason = refused(error),
-                }
-            }
+            Some(Route::Here(tunnel)) => match tunnel.open(&order.open_request()) {
+                Ok(session) => return run(core, client, order, session),
+                Err(error) => reason = refused(error),
+            },
         }
         attempts += 1;
     }
@@ -102,12 +96,16 @@ fn run(core: &Rc<Core>, client: Socket, order: Order, session: Session) {
     tracing::debug!(user = %order.user, target = %order.target, "session");
     let link = Link::new(Rc::clone(core), client, session);
     let Order {
+        target,
         answer,
         reply_mode,
         early,
         ..
     } = order;
     match answer {
+        Answer::Socks5Associate => {
+            spawn_guarded("association", udp::run(link, reply_mode, target));
+        }
         Answer::Socks5 | Answer::HttpConnect => {
             spawn_guarded("session", session::run(link, answer, reply_mode, early));
         }

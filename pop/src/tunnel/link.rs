@@ -45,6 +45,7 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
             reader_done: Notify::default(),
             listed: RefCell::default(),
             retired: Cell::new(false),
+            unread_taken: Cell::new(0),
         })
     });
     spawn_guarded(
@@ -78,6 +79,8 @@ pub struct Tunnel {
     /// Held while the tunnel stands in the directories.
     listed: RefCell<Option<Held>>,
     retired: Cell<bool>,
+    /// Unread datagrams that somebody has counted already.
+    unread_taken: Cell<u64>,
 }
 
 impl Tunnel {
@@ -125,6 +128,12 @@ impl Tunnel {
     /// Asks the mux something that changes nothing.
     pub(super) fn ask<T>(&self, question: impl FnOnce(&Connection) -> T) -> T {
         question(&self.conn.borrow())
+    }
+
+    /// Datagrams that no session took in time, since the last call.
+    pub(super) fn take_unread(&self) -> u64 {
+        let unread = self.ask(Connection::unread_datagrams);
+        unread - self.unread_taken.replace(unread)
     }
 
     /// Stops passing events on to a session that has ended itself.

@@ -9,9 +9,12 @@
 //! | `greeter.test` | connects, says hello, ends its direction, swallows what comes |
 //! | `mute.test` | connects and ends its direction without a byte |
 //! | `http.test` | connects and answers a request with all it got of it, then ends |
+//!
+//! In a UDP session every datagram comes back from the address it went to, or from
+//! [`NAMED`] if it went to a name.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     net::SocketAddr,
     time::Instant,
@@ -19,7 +22,11 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use titan_proto::{
-    mux::{Connection, Event, Payload, Received, SUBPROTOCOL, SessionId, Settings, Side},
+    addr::Target as Address,
+    mux::{
+        Connection, DatagramPayload, Event, Payload, Received, SUBPROTOCOL, SessionId, SessionKind,
+        Settings, Side,
+    },
     reason::Reason,
     ws::upgrade,
 };
@@ -37,9 +44,14 @@ pub struct Edge {
     news: watch::Receiver<News>,
 }
 
+/// What datagrams to names come back from.
+pub const NAMED: &str = "192.0.2.33:53";
+
 #[derive(Debug, Clone, Copy, Default)]
 pub struct News {
     pub opened: usize,
+    /// UDP sessions that have not ended.
+    pub associations: usize,
     pub going_away: bool,
     pub closed: bool,
 }
@@ -52,6 +64,15 @@ enum Command {
 impl Edge {
     /// Dials a PoP; the error is the HTTP status of a refusal.
     pub async fn connect(pop: SocketAddr, token: &str) -> Result<Self, u16> {
+        Self::connect_with(pop, token, Settings::default()).await
+    }
+
+    /// The same as an edge with other settings.
+    pub async fn connect_with(
+        pop: SocketAddr,
+        token: &str,
+        settings: Settings,
+    ) -> Result<Self, u16> {
         let mut stream = within("dial", TcpStream::connect(pop))
             .await
             .expect("connects");
@@ -72,13 +93,14 @@ impl Edge {
         let (commands, orders) = mpsc::unbounded_channel();
         let (tell, news) = watch::channel(News::default());
         let now = Instant::now();
-        let conn = Connection::new(Side::Edge, Settings::default(), [5; 32], now);
+        let conn = Connection::new(Side::Edge, settings, [5; 32], now);
         let (targets, news_out) = (HashMap::new(), News::default());
         let driver = Driver {
             conn,
             stream,
             input,
             targets,
+            associations: HashSet::new(),
             tell,
             news: news_out,
         };
@@ -109,6 +131,7 @@ struct Driver {
     stream: TcpStream,
     input: BytesMut,
     targets: HashMap<SessionId, Target>,
+    associations: HashSet<SessionId>,
     tell: watch::Sender<News>,
     news: News,
 }
@@ -171,17 +194,40 @@ impl Driver {
     fn settle(&mut self) {
         while let Some(event) = self.conn.poll_event() {
             match event {
+                Event::Open { id, request } if request.kind == SessionKind::Udp => {
+                    self.associations.insert(id);
+                    self.conn
+                        .accept(id, SocketAddr::from(([192, 0, 2, 1], 4242)));
+                }
                 Event::Open { id, request } => self.open(id, request.target.host.to_string()),
+                Event::Readable(id) if self.associations.contains(&id) => self.send_back(id),
                 Event::Readable(id) => self.read(id),
                 Event::Writable(id) => self.flush(id),
                 Event::Reset { id, .. } | Event::Finished(id) => {
                     self.targets.remove(&id);
+                    self.associations.remove(&id);
                 }
                 Event::GoingAway => self.news.going_away = true,
                 Event::Ready | Event::Closed(_) | Event::Opened { .. } => {}
             }
         }
+        self.news.associations = self.associations.len();
         self.tell.send_replace(self.news);
+    }
+
+    fn send_back(&mut self, id: SessionId) {
+        while let Some(received) = self.conn.receive_datagram(id) {
+            let Received::Data(datagram) = received else {
+                return self.conn.finish(id);
+            };
+            let named = || NAMED.parse::<Address>().expect("valid");
+            let source = match datagram.address.host.ip() {
+                Some(_) => datagram.address,
+                None => named(),
+            };
+            let answer = DatagramPayload::copy_from(&source, &datagram.data).expect("short");
+            self.conn.send_datagram(id, answer).expect("there is room");
+        }
     }
 
     fn open(&mut self, id: SessionId, name: String) {
