@@ -11,4 +11,6 @@ mod failures;
 mod harness;
 mod origin;
 mod shards;
+mod udp;
+mod udp_client;
 mod up;
