@@ -72,7 +72,7 @@ impl Association<'_> {
             tokio::select! {
                 due = due(self.session, &rest) => {
                     due?;
-                    rest = self.to_targets(sockets);
+                    rest = self.send_out(sockets);
                     if matches!(rest, Rest::End) {
                         self.session.finish();
                         return Ok(());
@@ -80,7 +80,7 @@ impl Association<'_> {
                 }
                 socket = sockets.readable() => {
                     let socket = socket.map_err(|error| Reason::from_io(error.kind()))?;
-                    if self.to_client(socket) {
+                    if self.bring_in(socket) {
                         // A target that sends without end must not keep the thread to itself.
                         yield_now().await;
                     }
@@ -90,7 +90,7 @@ impl Association<'_> {
         }
     }
 
-    fn to_targets(&mut self, sockets: &Sockets) -> Rest {
+    fn send_out(&mut self, sockets: &Sockets) -> Rest {
         for _ in 0..DATAGRAM_BURST {
             match self.session.receive_datagram() {
                 Some(Received::Data(datagram)) => self.route(datagram, sockets),
@@ -159,7 +159,7 @@ impl Association<'_> {
     }
 
     /// Passes on what a socket has, within bounds; `true` if there may be more.
-    fn to_client(&self, socket: &UdpSocket) -> bool {
+    fn bring_in(&self, socket: &UdpSocket) -> bool {
         // One buffer for the thread: an idle association owns none.
         let mut buffer = self.egress.datagram_buffer.take();
         let mut taken = 0;

@@ -49,7 +49,7 @@ fn datagrams_of_every_size_come_back_by_both_families_and_by_name() {
                     match to {
                         To::Address(target) => assert_eq!(source, target),
                         To::Name(_, port) => {
-                            assert!(source.ip().is_loopback() && source.port() == port)
+                            assert!(source.ip().is_loopback() && source.port() == port);
                         }
                     }
                 }
