@@ -41,7 +41,7 @@ pub use config::{
     BadTunnelCount, Cli, Config, IoChoice, LogConfig, LogFormat, Secret, TunnelCount,
 };
 pub use error::{ConfigError, DialPopError, IdentityError, ManagerError, OpenError, StartError};
-pub use metrics::{Counter, Metrics};
+pub use metrics::{Counter, DatagramDrop, Metrics};
 
 use crate::{
     agent::Agent, identity::Identity, manager::Manager, net::Runtime, policy::Policy,
@@ -158,6 +158,7 @@ fn run(
         policy: Policy::new(config.allow_private),
         resolver: Resolver::new(),
         metrics: metrics.clone(),
+        datagram_buffer: std::cell::RefCell::default(),
     };
     // Whoever started us may be gone; then the agent finds itself stopped.
     let _ = started.send(Ok(()));

@@ -159,6 +159,32 @@ pub const TUNNEL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// lets us see the client close, reading without end would serve a flood.
 pub const FORWARD_SURPLUS: usize = 64 * 1024;
 
+// ---- UDP associations --------------------------------------------------------------------------
+
+/// Datagrams taken from one side of an association before its task waits on readiness again: at
+/// 1,400 bytes each some 90 KiB, as much as a burst of reads of a stream.
+pub const DATAGRAM_BURST: usize = 64;
+
+/// Room for one datagram: more than the 65,527 bytes that UDP over IPv6 can carry, so that none is
+/// ever cut.
+pub const DATAGRAM_ROOM: usize = 64 * 1024;
+
+/// A datagram that fills less of [`DATAGRAM_ROOM`] than this is copied out of it, so that a few
+/// bytes do not hold 64 KiB while they wait.
+pub const DATAGRAM_COPY_BELOW: usize = DATAGRAM_ROOM / 2;
+
+/// Socket buffers of an association, in each direction. The kernel's default of 208 KiB holds some
+/// 90 full-sized datagrams, which a sender of 100 Mbit/s fills in 10 ms; memory is used only by
+/// what waits.
+pub const DATAGRAM_SOCKET_BUFFER: usize = 1024 * 1024;
+
+/// Ports of a configured range that are tried for an association. With half of the range in use, all
+/// of 32 attempts fail once in four thousand million times.
+pub const UDP_PORT_ATTEMPTS: usize = 32;
+
+/// Longest an edge may take to confirm the end of an association, datagrams under way included.
+pub const ASSOCIATION_END_TIMEOUT: Duration = Duration::from_secs(5);
+
 // ---- Routing and hand-over ---------------------------------------------------------------------
 
 /// Random nodes among which the best is chosen. Two already avoid the worst; beyond
@@ -279,4 +305,5 @@ const _: () = {
     assert!(TUNNEL_HEARTBEAT_S as u64 == titan_proto::limits::HEARTBEAT_INTERVAL.as_secs());
     assert!(RECORD_FRESH.as_secs() < RECORD_STALE.as_secs());
     assert!(TIMER_SLOTS.is_power_of_two());
+    assert!(DATAGRAM_ROOM > titan_proto::limits::MAX_DATAGRAM);
 };

@@ -4,14 +4,21 @@
 //! nothing. Every key is documented in `pop.example.toml`.
 
 mod overrides;
+mod ports;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::Deserialize;
 use titan_proto::control::ReplyMode;
 use tracing_subscriber::EnvFilter;
 
 pub use overrides::Overrides;
+pub use ports::{NoPortRange, PortRange};
 
 use crate::{
     error::{ConfigError, StartError},
@@ -81,6 +88,16 @@ pub struct Config {
     /// Seconds without a byte after which a session whose one direction has ended is over.
     #[serde(default = "default_linger_s")]
     pub linger_s: u32,
+    /// The address that clients are told to send datagrams to; absent: the one that they have
+    /// reached this PoP at.
+    #[serde(default)]
+    pub udp_advertise_address: Option<IpAddr>,
+    /// Ports of the sockets that take datagrams; absent: whichever the system gives.
+    #[serde(default)]
+    pub udp_ports: Option<PortRange>,
+    /// Seconds without a datagram after which a UDP association is over.
+    #[serde(default = "default_udp_idle_s")]
+    pub udp_idle_s: u32,
     /// Seconds that running sessions get to finish when the PoP drains.
     #[serde(default = "default_drain_s")]
     pub drain_s: u32,
@@ -114,6 +131,9 @@ impl Config {
             heartbeat_s: default_heartbeat_s(),
             reopen: default_reopen(),
             linger_s: default_linger_s(),
+            udp_advertise_address: None,
+            udp_ports: None,
+            udp_idle_s: default_udp_idle_s(),
             drain_s: default_drain_s(),
             log_format: LogFormat::default(),
             log_level: default_log_level(),
@@ -182,6 +202,11 @@ impl Config {
         Duration::from_secs(self.linger_s.into())
     }
 
+    /// Time without a datagram after which a UDP association is over.
+    pub fn udp_idle(&self) -> Duration {
+        Duration::from_secs(self.udp_idle_s.into())
+    }
+
     /// Time that running sessions get when the PoP drains.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_s.into())
@@ -230,6 +255,9 @@ impl Config {
             if number == 0 {
                 return Err(value(key, "must be at least 1"));
             }
+        }
+        if self.udp_idle_s == 0 {
+            return Err(value("udp_idle_s", "must be at least 1"));
         }
         Ok(())
     }
@@ -329,6 +357,11 @@ fn default_linger_s() -> u32 {
     120
 }
 
+/// RFC 4787 §4.3 (REQ-5) wants UDP mappings to live for two minutes at least and recommends five.
+fn default_udp_idle_s() -> u32 {
+    300
+}
+
 fn default_drain_s() -> u32 {
     30
 }
@@ -403,6 +436,11 @@ mod tests {
             "reopen = \"sometimes\"",
             "advertise_tunnel_url = \"http://x\"",
             "credential_file = \"/x\"",
+            "udp_advertise_address = \"pop1.example.net\"",
+            "udp_ports = \"0-29999\"",
+            "udp_ports = \"20000\"",
+            "udp_ports = \"29999-20000\"",
+            "udp_idle_s = 0",
         ] {
             let error = parse(&format!("{minimal}{wrong}\n")).expect_err(wrong);
             assert!(!error.to_string().contains('\n'), "{error}");

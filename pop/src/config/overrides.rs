@@ -1,6 +1,9 @@
 //! Settings from flags and environment variables.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, CommandFactory, Parser};
 use serde::Serialize;
@@ -84,6 +87,18 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_LINGER_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linger_s: Option<u32>,
+    /// The address that clients are told to send datagrams to.
+    #[arg(long, env = "TITAN_POP_UDP_ADVERTISE_ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_advertise_address: Option<IpAddr>,
+    /// Ports of the sockets that take datagrams, as in 20000-29999.
+    #[arg(long, env = "TITAN_POP_UDP_PORTS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_ports: Option<String>,
+    /// Seconds without a datagram that end a UDP association.
+    #[arg(long, env = "TITAN_POP_UDP_IDLE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_idle_s: Option<u32>,
     /// Seconds that running sessions get when the PoP drains.
     #[arg(long, env = "TITAN_POP_DRAIN_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use titan_proto::{
     addr::Target,
     control::{NodeId, PopId, Region, ReplyMode, UserName, UserRecord},
-    mux::Reset,
+    mux::{OpenRequest, Reset},
 };
 
 use super::Reservation;
@@ -42,7 +42,7 @@ pub struct ClientMove {
 pub struct Order {
     /// Who asked.
     pub user: UserName,
-    /// Where to.
+    /// Where to. For a relay of datagrams it is the address they will come from, zeros if unknown.
     pub target: Target,
     /// In which form the client is answered.
     pub answer: Answer,
@@ -50,6 +50,18 @@ pub struct Order {
     pub reply_mode: ReplyMode,
     /// Bytes for the target that are here already.
     pub early: BytesMut,
+}
+
+impl Order {
+    /// What is asked of an edge for it.
+    pub fn open_request(&self) -> OpenRequest {
+        match self.answer {
+            Answer::Socks5Associate => OpenRequest::udp(),
+            Answer::Socks5 | Answer::HttpConnect | Answer::HttpForward { .. } => {
+                OpenRequest::tcp(self.target.clone())
+            }
+        }
+    }
 }
 
 /// What has come of an order so far.
@@ -96,6 +108,8 @@ pub struct Failed {
 pub enum Answer {
     /// A SOCKS5 reply (RFC 1928 §6), then bytes both ways.
     Socks5,
+    /// A SOCKS5 reply with the address of a relay for datagrams (RFC 1928 §7).
+    Socks5Associate,
     /// An HTTP response to CONNECT (RFC 9110 §9.3.6), then bytes both ways.
     HttpConnect,
     /// The target's own response to one forwarded request.

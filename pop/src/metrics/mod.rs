@@ -17,7 +17,7 @@ use std::{
 use titan_proto::reason::Reason;
 
 pub use export::encode;
-pub use labels::{ClientClose, Label, LoginOutcome, TunnelEnd, TunnelRefusal};
+pub use labels::{ClientClose, DatagramDrop, Label, LoginOutcome, TunnelEnd, TunnelRefusal};
 
 use crate::{directory::ShardId, net};
 
@@ -72,10 +72,18 @@ pub struct ShardMetrics {
     pub sessions_active: Gauge,
     /// Sessions that failed.
     pub sessions_failed: Family<Reason>,
-    /// Bytes from clients to targets.
+    /// Bytes from clients to targets, those of datagrams without their headers.
     pub bytes_up: Counter,
-    /// Bytes from targets to clients.
+    /// Bytes from targets to clients, likewise.
     pub bytes_down: Counter,
+    /// UDP associations running now.
+    pub associations_active: Gauge,
+    /// Datagrams from clients that were queued for the tunnel.
+    pub datagrams_up: Counter,
+    /// Datagrams from targets that were sent to clients.
+    pub datagrams_down: Counter,
+    /// Datagrams that went no further.
+    pub datagrams_dropped: Family<DatagramDrop>,
     /// Tunnels ready now.
     pub tunnels_active: Gauge,
     /// Tunnels that became ready.
@@ -179,8 +187,13 @@ pub struct Family<L: Label> {
 impl<L: Label> Family<L> {
     /// Adds one under `label`.
     pub fn inc(&self, label: L) {
+        self.add(label, 1);
+    }
+
+    /// Adds `n` under `label`.
+    pub fn add(&self, label: L, n: u64) {
         if let Some(counter) = self.counters.get(label.index()) {
-            counter.inc();
+            counter.add(n);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Sessions: a client's socket and a tunnel's session, and the bytes between them.
 //!
 //! ```text
-//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session or forward
+//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session, forward or udp
 //!                             └─ a tunnel of another shard ──mesh──▶ arrive (there)
 //!
 //!  session, forward ─▶ end ─┬─ the edge failed before the target answered ─▶ start
@@ -17,6 +17,7 @@ mod link;
 mod reply;
 mod session;
 mod start;
+mod udp;
 mod up;
 
 pub use reply::refuse;

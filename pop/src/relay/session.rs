@@ -71,7 +71,7 @@ async fn both_ways(link: &Link, early: Early) -> Result<(), Broken> {
 
 /// Waits until the edge has had its time to connect and has not: a client that was told at once
 /// must not wait for ever.
-async fn unanswered(link: &Link) -> Broken {
+pub(super) async fn unanswered(link: &Link) -> Broken {
     match timeout(link.time_to_open(), pin!(link.session.opened())).await {
         // The relay's two directions learn of the session's end by themselves.
         Ok(_) => std::future::pending().await,

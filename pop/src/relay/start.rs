@@ -4,11 +4,11 @@
 use std::{os::fd::OwnedFd, rc::Rc, time::Instant};
 
 use titan_proto::{
-    mux::{OpenError, OpenRequest, Reset},
+    mux::{OpenError, Reset},
     reason::Reason,
 };
 
-use super::{forward, link::Link, reply::refuse, session, up::Early};
+use super::{forward, link::Link, reply::refuse, session, udp, up::Early};
 use crate::{
     directory::TunnelKey,
     limits::MAX_ROUTE_ATTEMPTS,
@@ -43,8 +43,7 @@ pub fn arrive(core: &Rc<Core>, moved: ClientMove) {
         return core.metrics.client_closes.inc(ClientClose::Overloaded);
     };
     let chosen = core.tunnels.borrow().get(tunnel).map(Rc::clone);
-    let request = OpenRequest::tcp(order.target.clone());
-    match chosen.map(|tunnel| tunnel.open(&request)) {
+    match chosen.map(|tunnel| tunnel.open(&order.open_request())) {
         Some(Ok(session)) => run(core, client, order, progress, session),
         // It ended, or filled up, while the client was under way.
         Some(Err(_)) | None => {
@@ -60,12 +59,10 @@ fn proceed(core: &Rc<Core>, client: Socket, order: Order, mut progress: Progress
         match route::choose(core, &progress.failed) {
             None => break,
             Some(Route::There(tunnel)) => return depart(core, client, order, tunnel, progress),
-            Some(Route::Here(tunnel)) => {
-                match tunnel.open(&OpenRequest::tcp(order.target.clone())) {
-                    Ok(session) => return run(core, client, order, progress, session),
-                    Err(error) => reason = refused(error),
-                }
-            }
+            Some(Route::Here(tunnel)) => match tunnel.open(&order.open_request()) {
+                Ok(session) => return run(core, client, order, progress, session),
+                Err(error) => reason = refused(error),
+            },
         }
         progress.routed += 1;
     }
@@ -116,13 +113,17 @@ fn run(core: &Rc<Core>, client: Socket, order: Order, progress: Progress, sessio
         bytes: order.early.clone(),
         ended: progress.ended,
     };
-    let link = Link::new(Rc::clone(core), client, session, order, progress);
-    match link.answer {
+    let link = |order| Link::new(Rc::clone(core), client, session, order, progress);
+    match order.answer {
+        Answer::Socks5Associate => {
+            let announced = order.target.clone();
+            spawn_guarded("association", udp::run(link(order), reply_mode, announced));
+        }
         Answer::Socks5 | Answer::HttpConnect => {
-            spawn_guarded("session", session::run(link, reply_mode, early));
+            spawn_guarded("session", session::run(link(order), reply_mode, early));
         }
         Answer::HttpForward { body_left, .. } => {
-            spawn_guarded("request", forward::run(link, body_left, early.bytes));
+            spawn_guarded("request", forward::run(link(order), body_left, early.bytes));
         }
     }
 }
@@ -157,6 +158,7 @@ fn refused(error: OpenError) -> Reason {
         OpenError::TooManySessions => Reason::TooManySessions,
         OpenError::Congested => Reason::Overloaded,
         OpenError::NotReady | OpenError::GoingAway | OpenError::Closed => Reason::NoEdge,
+        OpenError::Unsupported => Reason::Unsupported,
         OpenError::WrongSide => Reason::GeneralFailure,
     }
 }

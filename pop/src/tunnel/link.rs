@@ -1,6 +1,12 @@
 //! One tunnel on its shard: the mux, the socket, and who is to be told what.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
 
 use titan_proto::{
     mux::{CloseCause, Connection, Event, OpenError, OpenRequest, SessionId, Settings, Side},
@@ -42,6 +48,7 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
             reader_done: Notify::default(),
             listed: RefCell::default(),
             reservation: RefCell::new(Some(arrived.reservation)),
+            unread_taken: Cell::new(0),
         })
     });
     spawn_guarded(
@@ -78,6 +85,8 @@ pub struct Tunnel {
     listed: RefCell<Option<Held>>,
     /// Given back when the tunnel is retired.
     reservation: RefCell<Option<Reservation>>,
+    /// Unread datagrams that somebody has counted already.
+    unread_taken: Cell<u64>,
 }
 
 impl Tunnel {
@@ -130,6 +139,12 @@ impl Tunnel {
     /// Asks the mux something that changes nothing.
     pub(super) fn ask<T>(&self, question: impl FnOnce(&Connection) -> T) -> T {
         question(&self.conn.borrow())
+    }
+
+    /// Datagrams that no session took in time, since the last call.
+    pub(super) fn take_unread(&self) -> u64 {
+        let unread = self.ask(Connection::unread_datagrams);
+        unread - self.unread_taken.replace(unread)
     }
 
     /// Stops passing events on to a session that has ended itself.

@@ -8,7 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use titan_proto::{
-    mux::{Payload, Received, Reset, SendError, SessionId},
+    mux::{
+        Datagram, DatagramError, DatagramPayload, Payload, Received, Reset, SendError, SessionId,
+    },
     reason::Reason,
 };
 
@@ -112,6 +114,26 @@ impl Session {
     /// Accounts for bytes that were handed on.
     pub fn consumed(&self, bytes: usize) {
         self.tunnel.with(|conn| conn.consumed(self.id, bytes));
+    }
+
+    /// Sends a datagram of a UDP session.
+    ///
+    /// # Errors
+    /// Why it is lost. That the session is over, its end says.
+    pub fn send_datagram(&self, datagram: DatagramPayload) -> Result<(), DatagramError> {
+        self.tunnel
+            .with(|conn| conn.send_datagram(self.id, datagram))
+    }
+
+    /// The next datagram of a UDP session; after a `None` wait for [`readable`](Self::readable).
+    pub fn receive_datagram(&self) -> Option<Received<Datagram>> {
+        self.tunnel.with(|conn| conn.receive_datagram(self.id))
+    }
+
+    /// Datagrams of all the tunnel's sessions that came faster than they were taken, since the last
+    /// call of any of them.
+    pub fn take_unread(&self) -> u64 {
+        self.tunnel.take_unread()
     }
 
     /// Waits until [`receive`](Self::receive) may have something.

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Connection, Event, FrameHeader, FrameKind, OpenError, OpenRequest, Payload, Received, Reset,
-    SendError, SessionId, Side, connection::Phase, open::encode_bound, session::Session,
+    SendError, SessionId, SessionKind, Side, connection::Phase, open::encode_bound,
+    session::Session,
 };
 use crate::{limits::OPEN_BACKLOG_BYTES, reason::Reason};
 
@@ -14,8 +15,8 @@ impl Connection {
     /// Opens a session to the request's target. Bytes may be sent in it at once.
     ///
     /// # Errors
-    /// The tunnel is not ready, drains, is full, congested or over, or this is its edge's end;
-    /// nothing was sent.
+    /// The tunnel is not ready, drains, is full, congested or over, does not carry what is asked
+    /// for, or this is its edge's end; nothing was sent.
     pub fn open(&mut self, request: &OpenRequest) -> Result<SessionId, OpenError> {
         if self.side == Side::Edge {
             return Err(OpenError::WrongSide);
@@ -29,10 +30,13 @@ impl Connection {
         if self.table.len() >= hello.max_sessions.min(self.settings.max_sessions) as usize {
             return Err(OpenError::TooManySessions);
         }
+        if request.kind == SessionKind::Udp && !self.carries_datagrams() {
+            return Err(OpenError::Unsupported);
+        }
         if self.outbox.control_bytes() > OPEN_BACKLOG_BYTES {
             return Err(OpenError::Congested);
         }
-        let session = Session::new(hello.initial_window, self.settings.initial_window, false);
+        let session = self.new_session(request.kind);
         let id = self.table.open(session).ok_or(OpenError::TooManySessions)?;
         let mut payload = BytesMut::with_capacity(OPEN_SIZE_HINT);
         request.encode(&mut payload);
@@ -157,8 +161,18 @@ impl Connection {
         }
     }
 
+    /// A session that is not accepted yet.
+    pub(super) fn new_session(&self, kind: SessionKind) -> Session {
+        match kind {
+            SessionKind::Tcp => {
+                Session::new(self.send_window(), self.settings.initial_window, false)
+            }
+            SessionKind::Udp => Session::udp(),
+        }
+    }
+
     /// Puts the session into the round of senders.
-    fn schedule(&mut self, id: SessionId) {
+    pub(super) fn schedule(&mut self, id: SessionId) {
         if let Some(session) = self.table.get_mut(id)
             && !session.in_round
         {
@@ -173,6 +187,9 @@ impl Connection {
             return false;
         };
         self.outbox.queued -= session.outgoing_bytes();
+        if let Some(datagrams) = session.datagrams {
+            self.outbox.datagrams.release_all(&datagrams);
+        }
         true
     }
 

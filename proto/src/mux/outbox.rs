@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{FrameHeader, SessionId, payload::write_header};
+use super::{FrameHeader, SessionId, datagram::DatagramRing, payload::write_header};
 use crate::{
     limits::{MIN_RING_ROOM, MIN_RING_SHARE},
     ws,
@@ -15,7 +15,8 @@ use crate::{
 ///
 /// Control frames overtake data and are kept encoded, in order. Data waits in its session and leaves
 /// in rounds, one frame of each session at a time, so that a session with much to say delays another
-/// by one frame. What one session may queue is its share of the ring.
+/// by one frame. What one session may queue is its share of the ring. Datagrams leave in the same
+/// rounds and have room of their own.
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// Encoded control frames, in order.
@@ -31,12 +32,14 @@ pub(super) struct Outbox {
     pub(super) waiters: VecDeque<SessionId>,
     /// DATA payload queued in all sessions.
     pub(super) queued: usize,
+    /// Room for the datagrams queued in all UDP sessions.
+    pub(super) datagrams: DatagramRing,
     ring_bytes: usize,
     keys: MaskKeys,
 }
 
 impl Outbox {
-    pub(super) fn new(ring_bytes: usize, keys: MaskKeys) -> Self {
+    pub(super) fn new(ring_bytes: usize, datagrams: DatagramRing, keys: MaskKeys) -> Self {
         Self {
             control: BytesMut::new(),
             pong: None,
@@ -44,6 +47,7 @@ impl Outbox {
             round: VecDeque::new(),
             waiters: VecDeque::new(),
             queued: 0,
+            datagrams,
             ring_bytes,
             keys,
         }
@@ -124,6 +128,7 @@ impl Outbox {
         self.round.clear();
         self.waiters.clear();
         self.queued = 0;
+        self.datagrams.clear();
     }
 }
 
@@ -155,7 +160,7 @@ mod tests {
     use super::*;
 
     fn outbox() -> Outbox {
-        Outbox::new(1024 * 1024, MaskKeys::Server)
+        Outbox::new(1024 * 1024, DatagramRing::new(0), MaskKeys::Server)
     }
 
     #[test]

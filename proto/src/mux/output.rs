@@ -59,8 +59,9 @@ impl Connection {
             Outgoing::Data(payload) => {
                 self.outbox.queued -= payload.len();
                 let key = self.outbox.next_key();
-                Some(payload.into_frame(id, key))
+                Some(payload.into_frame(FrameKind::Data, id, key))
             }
+            Outgoing::Datagram(payload) => Some(self.encode_datagram(id, payload)),
             Outgoing::Fin => {
                 self.finish_if_over(id);
                 self.outbox

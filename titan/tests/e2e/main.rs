@@ -15,4 +15,6 @@ mod reopen;
 mod scarcity;
 mod shards;
 mod tunnels;
+mod udp;
+mod udp_client;
 mod up;
