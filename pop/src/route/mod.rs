@@ -37,7 +37,9 @@ pub fn choose(core: &Core) -> Option<Route> {
         .map(|tunnel| Route::Here(Rc::clone(tunnel)))
 }
 
-fn best<'a>(directory: &'a Directory, rng: &mut impl Rng) -> Option<&'a Arc<TunnelEntry>> {
+/// The best of a handful of tunnels that are drawn from all of `directory`; `None` where there is
+/// none.
+pub fn best<'a>(directory: &'a Directory, rng: &mut impl Rng) -> Option<&'a Arc<TunnelEntry>> {
     let drawn: [_; CANDIDATES] = directory.all().sample(rng);
     let winner = drawn
         .into_iter()
