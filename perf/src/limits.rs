@@ -50,6 +50,34 @@ pub const LINK_READ: usize = 128 * 1024;
 /// is kept to within 3 KiB.
 pub const LINK_READ_LIMITED: usize = 2 * 1448;
 
+/// Bytes of each buffer that the kernel keeps for a link with a rate: the queue's part that lies
+/// outside the relay. Eleven segments, so that TCP still streams.
+pub const LINK_SOCKET_BUFFER: usize = 16 * 1024;
+
+/// By how much timers may be late on a busy machine before a link with a rate stops reading.
+pub const LINK_TICK: Duration = Duration::from_millis(20);
+
+/// Bytes of the send buffer of a source whose sessions are not read by the thousand: the kernel's
+/// memory for TCP is shared by the whole machine.
+pub const STALLED_SEND_BUFFER: u32 = 32 * 1024;
+
+/// Bytes of the receive buffer of a client that reads nothing, for the same reason.
+pub const STALLED_RECEIVE_BUFFER: u32 = 4 * 1024;
+
+/// Pause between two looks at resident memory under load: a look walks the page tables of the
+/// process under test, which takes some 0.1 ms for 100 MiB.
+pub const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Longest UDP payload over IPv4: 65,535 bytes less 20 of the IP header and 8 of UDP's (RFC 768).
+pub const MAX_UDP_PAYLOAD: usize = 65_507;
+
+/// Datagrams under way at once: fewer than the smallest usual receive buffer (208 KiB) holds of
+/// small ones, so that no socket on the way has a reason to drop one.
+pub const DATAGRAMS_UNDER_WAY: u64 = 128;
+
+/// Time after which a datagram is lost that has not come back.
+pub const DATAGRAM_LOST_AFTER: Duration = Duration::from_secs(2);
+
 /// Highest latency that histograms tell apart, in microseconds: one minute.
 pub const MAX_LATENCY_US: u64 = 60_000_000;
 

@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use alone::{
-    DelayArgs, HoldSessionsArgs, HoldTunnelsArgs, IdleArgs, LoadArgs, StallArgs, StormArgs,
-    TargetArgs,
+    DelayArgs, HoldSessionsArgs, HoldTunnelsArgs, IdleArgs, LoadArgs, NarrowArgs, StallArgs,
+    StormArgs, TargetArgs, UdpArgs,
 };
 use whole::{CompareArgs, CountsArgs, FlameArgs, RunArgs, ShowArgs};
 
@@ -36,6 +36,10 @@ enum Command {
     Idle(IdleArgs),
     /// Measure one session alone and beside sessions that are never read
     Stall(StallArgs),
+    /// Measure small echoes beside a session that fills a link
+    Narrow(NarrowArgs),
+    /// Echo datagrams through SOCKS5 UDP ASSOCIATE
+    Udp(UdpArgs),
     /// Connect edges, cut them all, and measure how they come back
     Storm(StormArgs),
     /// Relay TCP with a delay, and with a rate, losses and small pieces if wanted
@@ -85,6 +89,8 @@ impl Command {
             Self::Load(args) => args.run().await,
             Self::Idle(args) => args.run().await,
             Self::Stall(args) => args.run().await,
+            Self::Narrow(args) => args.run().await,
+            Self::Udp(args) => args.run().await,
             Self::Storm(args) => args.run().await,
             Self::Delay(args) => args.run().await,
             Self::Run(args) => args.run().await,

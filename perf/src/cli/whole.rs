@@ -68,6 +68,9 @@ pub(super) struct RunArgs {
     /// Shards of the PoP
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// Edges that share the load where a scenario does not say how many
+    #[arg(long, default_value_t = 1)]
+    edges: usize,
     /// How PoP and edge wait for their sockets
     #[arg(long, default_value = "auto")]
     io: Io,
@@ -86,9 +89,13 @@ impl RunArgs {
             ("sessions", lengths.sessions.to_string()),
             ("idle sessions", lengths.idle_sessions.to_string()),
             ("idle tunnels", lengths.idle_tunnels.to_string()),
+            ("many tunnels", lengths.many_tunnels.to_string()),
             ("stalled", lengths.stalled.to_string()),
+            ("many stalled", lengths.many_stalled.to_string()),
+            ("datagrams", lengths.datagrams.count.to_string()),
             ("storm", lengths.storm.to_string()),
             ("shards", self.shards.to_string()),
+            ("edges", self.edges.to_string()),
             ("io", format!("{:?}", self.io).to_lowercase()),
         ];
         let settings = settings
@@ -117,7 +124,7 @@ impl RunArgs {
         let titan = Titan {
             shards: self.shards,
             io: self.io,
-            with_edge: true,
+            edges: self.edges,
         };
         let mut subjects = vec![Subject::Titan(titan)];
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
@@ -135,7 +142,7 @@ impl FlameArgs {
         let titan = Titan {
             shards: 1,
             io: self.io,
-            with_edge: true,
+            edges: 1,
         };
         let report = Report::new(Vec::new())?;
         let bench = Bench::new(vec![Subject::Titan(titan)], Lengths::default(), report).await?;

@@ -5,146 +5,101 @@
 //!                              at most `queue`    delay × rate
 //! ```
 //!
+//! All connections share one line for each direction, as they would share a broadband link: what
+//! they send waits in one queue, first come, first served. What finds the queue full stays in the
+//! sender's socket.
+//!
 //! The relay ends TCP on both sides, so that what each end sees of congestion control is a quick
 //! line; the delay, the rate and the holding up of what follows a loss are the link's own. A new
 //! connection pays the round trip of its handshake, too.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    io,
-    net::SocketAddr,
-    rc::Rc,
-    time::Duration,
-};
+mod link;
+mod pipe;
+
+use std::{io, net::SocketAddr, rc::Rc};
 
 use anyhow::Result;
-use bytes::{Bytes, BytesMut};
-use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpSocket, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::Notify,
-    task::spawn_local,
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::{JoinSet, spawn_local},
     time::{Instant, sleep_until},
 };
 
-use crate::limits::{LINK_BYTES, LINK_READ, LINK_READ_LIMITED};
+use crate::limits::LINK_SOCKET_BUFFER;
+pub use link::Link;
+use pipe::{Line, Pipe};
 
-/// What the link is like, the same in both directions.
-#[derive(Debug, Clone, Copy, PartialEq, clap::Args)]
-pub struct Link {
-    /// Milliseconds from one end to the other
-    #[arg(long = "delay-ms", default_value_t = 25.0)]
-    pub one_way_ms: f64,
-    /// Megabits per second; without it, as fast as the machine
-    #[arg(long)]
-    pub rate_mbit: Option<f64>,
-    /// KiB that wait at the slow end when there is a rate
-    #[arg(long, default_value_t = 64)]
-    pub queue_kib: usize,
-    /// Of 100 segments, how many are lost: each holds up what follows for a round trip
-    #[arg(long = "loss-percent", default_value_t = 0.0)]
-    pub loss_percent: f64,
-    /// Bytes of each write at most, to break messages up
-    #[arg(long = "chunk")]
-    pub chunk: Option<usize>,
-    /// Seed of the losses
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+/// Both directions of the link.
+#[derive(Clone)]
+struct Lines {
+    link: Link,
+    up: Rc<Line>,
+    down: Rc<Line>,
 }
 
-impl Link {
-    /// A link that only delays, by `one_way`.
-    pub fn delaying(one_way: Duration) -> Self {
-        Self {
-            one_way_ms: one_way.as_secs_f64() * 1e3,
-            rate_mbit: None,
-            queue_kib: 64,
-            loss_percent: 0.0,
-            chunk: None,
-            seed: 1,
-        }
-    }
-
-    /// The arguments that describe this link to another `titan-perf`.
-    pub fn args(&self) -> Vec<String> {
-        let mut args = vec![
-            format!("--delay-ms={}", self.one_way_ms),
-            format!("--queue-kib={}", self.queue_kib),
-            format!("--loss-percent={}", self.loss_percent),
-            format!("--seed={}", self.seed),
-        ];
-        args.extend(self.rate_mbit.map(|rate| format!("--rate-mbit={rate}")));
-        args.extend(self.chunk.map(|chunk| format!("--chunk={chunk}")));
-        args
-    }
-
-    fn one_way(&self) -> Duration {
-        Duration::from_secs_f64(self.one_way_ms / 1e3)
-    }
-
-    /// Time that `len` bytes take to be sent.
-    fn sending(&self, len: usize) -> Duration {
-        #[expect(clippy::cast_precision_loss, reason = "a read is below 2^52")]
-        let bits = len as f64 * 8.0;
-        self.rate_mbit.map_or(Duration::ZERO, |rate| {
-            Duration::from_secs_f64(bits / (rate * 1e6))
-        })
-    }
-
-    fn read_size(&self) -> usize {
-        let whole = if self.rate_mbit.is_some() {
-            LINK_READ_LIMITED
-        } else {
-            LINK_READ
-        };
-        self.chunk.map_or(whole, |chunk| chunk.clamp(1, whole))
-    }
-}
-
-/// Listens at `listen` and relays every connection to `to`; does not return. Needs a
-/// [`LocalSet`](tokio::task::LocalSet).
+/// Listens at the first address of each pair and relays every connection to the second, all over
+/// one link; does not return. Needs a [`LocalSet`](tokio::task::LocalSet).
 ///
 /// # Errors
-/// The address is taken.
-pub async fn serve(listen: SocketAddr, to: SocketAddr, link: Link) -> Result<()> {
-    let listener = listener(listen, &link)?;
+/// An address is taken.
+pub async fn serve(pairs: &[(SocketAddr, SocketAddr)], link: Link) -> Result<()> {
+    let lines = Lines {
+        link,
+        up: Line::new(link),
+        down: Line::new(link),
+    };
+    let mut listening = JoinSet::new();
+    for &(listen, to) in pairs {
+        let listener = listener(listen, &link)?;
+        listening.spawn_local(accept(listener, to, lines.clone()));
+    }
+    while let Some(ended) = listening.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, to: SocketAddr, lines: Lines) -> io::Result<()> {
     loop {
         let (near, _) = listener.accept().await?;
+        let lines = lines.clone();
         // What becomes of a connection its two ends will notice.
-        spawn_local(async move { relay(near, to, link).await });
+        spawn_local(async move { relay(near, to, &lines).await });
     }
 }
 
 fn listener(address: SocketAddr, link: &Link) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
+    let socket = socket(link)?;
     socket.set_reuseaddr(true)?;
-    if link.rate_mbit.is_some() {
-        // What the kernel would hold for us is queue, too.
-        socket.set_recv_buffer_size(16 * 1024)?;
-    }
     socket.bind(address)?;
     socket.listen(4096)
 }
 
-async fn relay(near: TcpStream, to: SocketAddr, link: Link) -> io::Result<()> {
-    let accepted = Instant::now();
-    near.set_nodelay(true)?;
-    // The SYN is under way; the answer to it comes back before the near end could have sent.
-    sleep_until(accepted + link.one_way()).await;
+/// A socket of the relay. With a rate, what the kernel would hold for us is queue, too, and is kept
+/// small on both sides.
+fn socket(link: &Link) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     if link.rate_mbit.is_some() {
-        socket.set_recv_buffer_size(16 * 1024)?;
+        let size = u32::try_from(LINK_SOCKET_BUFFER).unwrap_or(u32::MAX);
+        socket.set_recv_buffer_size(size)?;
+        socket.set_send_buffer_size(size)?;
     }
-    let far = socket.connect(to).await?;
+    Ok(socket)
+}
+
+async fn relay(near: TcpStream, to: SocketAddr, lines: &Lines) -> io::Result<()> {
+    let (accepted, one_way) = (Instant::now(), lines.link.one_way());
+    near.set_nodelay(true)?;
+    // The SYN is under way; the answer to it comes back before the near end could have sent.
+    sleep_until(accepted + one_way).await;
+    let far = socket(&lines.link)?.connect(to).await?;
     far.set_nodelay(true)?;
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-    let established = accepted + 2 * link.one_way();
-    let (up, down) = (Pipe::new(link, established), Pipe::new(link, accepted));
+    let established = accepted + 2 * one_way;
+    let (up, down) = (
+        Pipe::new(&lines.up, established),
+        Pipe::new(&lines.down, accepted),
+    );
     let tasks = [
         spawn_local(Rc::clone(&up).fill(near_read)),
         spawn_local(up.drain(far_write)),
@@ -158,119 +113,14 @@ async fn relay(near: TcpStream, to: SocketAddr, link: Link) -> io::Result<()> {
     Ok(())
 }
 
-/// One direction of one connection.
-struct Pipe {
-    link: Link,
-    /// Stamped with the time at which they arrive; an empty one is the end.
-    under_way: RefCell<VecDeque<(Instant, Bytes)>>,
-    held: Cell<usize>,
-    /// When the sender's line is free again.
-    free_at: Cell<Instant>,
-    arrived_last: Cell<Instant>,
-    losses: RefCell<SmallRng>,
-    filled: Notify,
-    drained: Notify,
-}
-
-impl Pipe {
-    fn new(link: Link, opens: Instant) -> Rc<Self> {
-        Rc::new(Self {
-            link,
-            under_way: RefCell::default(),
-            held: Cell::new(0),
-            free_at: Cell::new(opens),
-            arrived_last: Cell::new(opens),
-            losses: RefCell::new(SmallRng::seed_from_u64(link.seed)),
-            filled: Notify::new(),
-            drained: Notify::new(),
-        })
-    }
-
-    /// Reads, stamps, and waits while the queue is full.
-    async fn fill(self: Rc<Self>, mut from: OwnedReadHalf) -> io::Result<()> {
-        let size = self.link.read_size();
-        loop {
-            self.wait_for_room().await;
-            let mut buffer = BytesMut::with_capacity(size);
-            // The end and a failure are the end; either has its place in the order.
-            let read = from.read_buf(&mut buffer).await;
-            let bytes = buffer.freeze();
-            self.push(bytes);
-            if !matches!(read, Ok(len) if len > 0) {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn wait_for_room(&self) {
-        while self.held.get() >= LINK_BYTES {
-            self.drained.notified().await;
-        }
-        if self.link.rate_mbit.is_some() {
-            // Full: until what waits has shrunk to the queue's length.
-            let queue = self.link.sending(self.link.queue_kib * 1024);
-            sleep_until(
-                self.free_at
-                    .get()
-                    .checked_sub(queue)
-                    .unwrap_or_else(Instant::now),
-            )
-            .await;
-        }
-    }
-
-    fn push(&self, bytes: Bytes) {
-        let start = self.free_at.get().max(Instant::now());
-        let sent = start + self.link.sending(bytes.len());
-        self.free_at.set(sent);
-        let mut arrives = sent + self.link.one_way();
-        if self.is_lost(bytes.len()) {
-            arrives += 2 * self.link.one_way();
-        }
-        let arrives = arrives.max(self.arrived_last.get());
-        self.arrived_last.set(arrives);
-        self.held.set(self.held.get() + bytes.len());
-        self.under_way.borrow_mut().push_back((arrives, bytes));
-        self.filled.notify_one();
-    }
-
-    /// Whether one of the segments that `len` bytes fill is lost.
-    fn is_lost(&self, len: usize) -> bool {
-        let kept = 1.0 - self.link.loss_percent / 100.0;
-        let segments = i32::try_from(len.div_ceil(SEGMENT)).unwrap_or(i32::MAX);
-        self.link.loss_percent > 0.0
-            && self
-                .losses
-                .borrow_mut()
-                .random_bool(1.0 - kept.max(0.0).powi(segments))
-    }
-
-    async fn drain(self: Rc<Self>, mut to: OwnedWriteHalf) -> io::Result<()> {
-        loop {
-            let next = self.under_way.borrow_mut().pop_front();
-            let Some((arrives, bytes)) = next else {
-                self.filled.notified().await;
-                continue;
-            };
-            sleep_until(arrives).await;
-            if bytes.is_empty() {
-                return to.shutdown().await;
-            }
-            to.write_all(&bytes).await?;
-            self.held.set(self.held.get() - bytes.len());
-            self.drained.notify_one();
-        }
-    }
-}
-
-/// Payload of a segment of Ethernet, for the probability of a loss.
-const SEGMENT: usize = 1448;
-
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, time::Duration};
 
-    use tokio::task::LocalSet;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        task::LocalSet,
+    };
 
     use super::*;
     use crate::{process::free_address, target, via::Via};
@@ -279,11 +129,11 @@ mod tests {
     async fn behind<T>(link: Link, client: impl AsyncFnOnce(TcpStream) -> T) -> T {
         LocalSet::new()
             .run_until(async {
-                let echo = target::start(Ipv4Addr::LOCALHOST.into(), None)
+                let echo = target::start(Ipv4Addr::LOCALHOST.into(), None, None)
                     .unwrap()
                     .echo;
                 let near = free_address().unwrap();
-                spawn_local(serve(near, echo, link));
+                spawn_local(async move { serve(&[(near, echo)], link).await });
                 let dial = || Via::Direct.dial(near, None);
                 let stream = crate::process::until_ok("the link", dial).await.unwrap();
                 client(stream).await
@@ -354,5 +204,99 @@ mod tests {
             assert!(took >= Duration::from_millis(95), "{took:?}");
         })
         .await;
+    }
+
+    const SLOW: Link = Link {
+        one_way_ms: 5.0,
+        rate_mbit: Some(20.0),
+        queue_kib: 64,
+        loss_percent: 0.0,
+        chunk: None,
+        seed: 1,
+    };
+
+    /// A byte beside another connection that fills the link waits for the delay and the queue, and
+    /// for nothing that is hidden in the relay or its sockets.
+    #[tokio::test]
+    async fn connections_share_the_line_and_wait_for_its_queue_only() {
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let targets = target::start(Ipv4Addr::LOCALHOST.into(), None, None).unwrap();
+                let (sink, echo) = (free_address().unwrap(), free_address().unwrap());
+                let pairs = [(sink, targets.sink), (echo, targets.echo)];
+                spawn_local(async move { serve(&pairs, SLOW).await });
+                let dial = |to| crate::process::until_ok("it", move || direct(to));
+                let (bulk, mut echo) = (dial(sink).await.unwrap(), dial(echo).await.unwrap());
+                spawn_local(async move {
+                    let mut bulk = bulk;
+                    while bulk.write_all(&[0; 16 * 1024]).await.is_ok() {}
+                });
+                let mut waits = Vec::new();
+                for _ in 0..15 {
+                    waits.push(round_trip(&mut echo).await);
+                }
+                // The first few find the queue filling up.
+                let mut waits = waits.split_off(5);
+                waits.sort_unstable();
+                // 64 KiB at 2.5 MB/s and twice 5 ms: 36 ms; the kernel's part of the queue is
+                // the filling connection's own.
+                let median = waits[5];
+                assert!(median >= Duration::from_millis(25), "{waits:?}");
+                assert!(median <= Duration::from_millis(45), "{waits:?}");
+            })
+            .await;
+    }
+
+    /// A receiver that does not read stops the sender: the link stores no more than it says.
+    #[tokio::test]
+    async fn what_does_not_fit_stays_with_the_sender() {
+        let (sent, patience) = (Rc::new(std::cell::Cell::new(0)), Duration::from_millis(200));
+        let local = LocalSet::new();
+        local
+            .run_until(async {
+                let far = TcpSocket::new_v4().unwrap();
+                far.set_recv_buffer_size(16 * 1024).unwrap();
+                far.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+                let far = far.listen(1).unwrap();
+                let (to, near) = (far.local_addr().unwrap(), free_address().unwrap());
+                spawn_local(async move { serve(&[(near, to)], SLOW).await });
+                let near = crate::process::until_ok("it", move || narrow(near)).await;
+                let (mut near, _unread) = (near.unwrap(), far.accept().await.unwrap());
+                let count = Rc::clone(&sent);
+                let fill = async {
+                    loop {
+                        count.set(count.get() + near.write(&[0; 1024]).await.unwrap());
+                    }
+                };
+                // Ends when nothing was taken for a while.
+                tokio::select! {
+                    () = fill => {}
+                    () = until_still(&sent, patience) => {}
+                }
+            })
+            .await;
+        let most = SLOW.holds() + 4 * 2 * 16 * 1024;
+        assert!(sent.get() <= most, "{} bytes of {most}", sent.get());
+        assert!(sent.get() >= SLOW.queue(), "{} bytes", sent.get());
+    }
+
+    async fn until_still(count: &std::cell::Cell<usize>, patience: Duration) {
+        let mut before = usize::MAX;
+        while count.get() != before {
+            before = count.get();
+            tokio::time::sleep(patience).await;
+        }
+    }
+
+    async fn direct(to: SocketAddr) -> Result<TcpStream> {
+        Via::Direct.dial(to, None).await
+    }
+
+    /// A connection whose own buffers are small.
+    async fn narrow(to: SocketAddr) -> Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_send_buffer_size(16 * 1024)?;
+        Ok(socket.connect(to).await?)
     }
 }

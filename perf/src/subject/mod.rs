@@ -3,7 +3,10 @@
 mod peer;
 mod titan;
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -14,6 +17,7 @@ use crate::{
     load::Route,
     process::{Process, free_address},
     sample::Roles,
+    scrape::Scrape,
     target::Endpoints,
     via::Login,
 };
@@ -102,6 +106,8 @@ pub struct Control {
     pub enrolment_key: String,
     /// The user of the route.
     pub login: Login,
+    /// The PoP's admin port, once there is a PoP.
+    pub pop: Option<Scrape>,
 }
 
 impl Running {
@@ -126,6 +132,11 @@ impl Running {
     /// One has; the message holds what was logged.
     pub fn check(&mut self) -> Result<()> {
         self.parts.check()
+    }
+
+    /// Where its files are, for as long as it runs.
+    pub fn directory(&self) -> &Path {
+        self.parts.directory()
     }
 
     /// What its programs have logged last.
@@ -164,6 +175,15 @@ impl Parts {
         })
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Takes charge of a program that was started elsewhere.
+    pub(crate) fn keep(&mut self, process: Process) {
+        self.processes.push(process);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
@@ -187,18 +207,19 @@ impl Parts {
         self.processes.last_mut().context("just pushed")
     }
 
-    /// Puts `link` in front of `to` and gives the address to dial instead.
+    /// Puts `link` in front of every address of `to`, one link for all, and gives the addresses to
+    /// dial instead.
     pub(crate) async fn delay(
         &mut self,
         link: &Link,
-        to: std::net::SocketAddr,
-    ) -> Result<std::net::SocketAddr> {
-        let listen = free_address()?;
-        let mut args = vec![
-            "delay".to_owned(),
-            format!("--listen={listen}"),
-            format!("--to={to}"),
-        ];
+        to: &[SocketAddr],
+    ) -> Result<Vec<SocketAddr>> {
+        let (mut listen, mut args) = (Vec::new(), vec!["delay".to_owned()]);
+        for to in to {
+            let near = free_address()?;
+            args.extend([format!("--listen={near}"), format!("--to={to}")]);
+            listen.push(near);
+        }
         args.extend(link.args());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let relay = self.spawn(&std::env::current_exe()?, &args, &[])?;
