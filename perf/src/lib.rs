@@ -19,6 +19,7 @@ pub mod report;
 pub mod sample;
 pub mod scenario;
 pub mod scrape;
+pub mod soak;
 pub mod stall;
 pub mod storm;
 pub mod subject;

@@ -85,3 +85,53 @@ pub const MAX_LATENCY_US: u64 = 60_000_000;
 pub const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// See [`RETRY_FIRST`].
 pub const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// Bytes of one read or write of a soak: small, so that the governor's turns are short.
+pub const SOAK_CHUNK: usize = 32 * 1024;
+
+/// Bytes of the smallest and the largest bulk transfer of a soak: within and beyond the windows of
+/// a session, which grow to 6 MiB.
+pub const SOAK_BULK: std::ops::RangeInclusive<u64> = 16 * 1024..=12 * 1024 * 1024;
+
+/// Longest message of a soak's echo sessions.
+pub const SOAK_MESSAGE: usize = 1024;
+
+/// Bytes that a connection is worth to the governor: what 100 µs of CPU on each side would carry.
+pub const SOAK_CONNECTION: usize = 128 * 1024;
+
+/// Bytes that a small message is worth to the governor.
+pub const SOAK_SMALL: usize = 16 * 1024;
+
+/// Bytes a second that a soak starts with, and the least and the most it is brought to.
+pub const GOVERNOR_START: f64 = 20e6;
+/// See [`GOVERNOR_START`].
+pub const GOVERNOR_SLOWEST: f64 = 1e6;
+/// See [`GOVERNOR_START`].
+pub const GOVERNOR_FASTEST: f64 = 1e9;
+
+/// Pause between two looks of the governor.
+pub const GOVERNOR_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Time for one session of a soak, from its first byte to its end.
+pub const SOAK_SESSION_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Time within which a PoP knows that an edge was killed: the kernel closes its sockets, so this
+/// is for busy machines.
+pub const KILL_NOTICED_AFTER: Duration = Duration::from_secs(2);
+
+/// Failures that a soak tells in words; more are counted.
+pub const MAX_TOLD_FAILURES: usize = 20;
+
+/// Time for everything to come to rest after a soak: longer than the 30 s that TCP retries and
+/// drains take, shorter than an idle timeout, which would hide a leak.
+pub const SOAK_REST: Duration = Duration::from_secs(60);
+
+/// Descriptors by which a process may differ from its idle baseline: connections to the manager
+/// that come and go.
+pub const SOAK_SPARE_FDS: usize = 4;
+
+/// By how much a PoP's memory may differ at the end from that of minute five: a part of it and so
+/// many bytes more, for what an allocator keeps.
+pub const SOAK_MEMORY_PART: f64 = 0.2;
+/// See [`SOAK_MEMORY_PART`].
+pub const SOAK_MEMORY_BYTES: u64 = 16 << 20;

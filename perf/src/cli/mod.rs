@@ -16,7 +16,7 @@ use alone::{
     DelayArgs, HoldSessionsArgs, HoldTunnelsArgs, IdleArgs, LoadArgs, NarrowArgs, StallArgs,
     StormArgs, TargetArgs, UdpArgs,
 };
-use whole::{CompareArgs, CountsArgs, FlameArgs, RunArgs, ShowArgs};
+use whole::{CompareArgs, CountsArgs, FlameArgs, RunArgs, ShowArgs, SoakArgs};
 
 /// Whole-system measurement of Titan IP Overlay, beside other programs in the same run.
 #[derive(Parser)]
@@ -46,6 +46,9 @@ enum Command {
     Delay(DelayArgs),
     /// Start everything, run all scenarios, print a table and write the figures
     Run(RunArgs),
+    /// Load manager, PoP and edges for minutes or hours while edges are killed, and check that
+    /// nothing is lost, changed or left behind
+    Soak(SoakArgs),
     /// Show two files of figures beside each other
     Compare(CompareArgs),
     /// Print a file of figures as tables, and draw its charts
@@ -92,6 +95,7 @@ impl Command {
             Self::Narrow(args) => args.run().await,
             Self::Udp(args) => args.run().await,
             Self::Storm(args) => args.run().await,
+            Self::Soak(args) => args.run().await,
             Self::Delay(args) => args.run().await,
             Self::Run(args) => args.run().await,
             Self::Compare(args) => args.run(),

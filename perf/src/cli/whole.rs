@@ -10,6 +10,7 @@ use crate::{
     load::Work,
     report::{Report, chart, compare, page, table},
     scenario::{Bench, Lengths, Scenario, seconds},
+    soak,
     subject::{Io, Peer, Subject, Titan},
 };
 
@@ -77,6 +78,31 @@ pub(super) struct RunArgs {
     /// File for the figures
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/out/report.json"))]
     out: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct SoakArgs {
+    #[command(flatten)]
+    plan: soak::Plan,
+    /// How PoP and edges wait for their sockets
+    #[arg(long, default_value = "auto")]
+    io: Io,
+    /// File for what is found
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/out/soak.json"))]
+    out: PathBuf,
+}
+
+impl SoakArgs {
+    pub(super) async fn run(self) -> Result<()> {
+        let outcome = soak::run(&self.plan, self.io).await?;
+        soak::write(&outcome, &self.out)?;
+        println!("\n{}", outcome.text());
+        println!("found: {}", self.out.display());
+        let broken = outcome.broken();
+        let broken: Vec<_> = broken.iter().map(|check| &*check.what).collect();
+        ensure!(broken.is_empty(), "does not hold: {}", broken.join("; "));
+        Ok(())
+    }
 }
 
 impl RunArgs {
