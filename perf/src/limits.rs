@@ -78,6 +78,10 @@ pub const DATAGRAMS_UNDER_WAY: u64 = 128;
 /// Time after which a datagram is lost that has not come back.
 pub const DATAGRAM_LOST_AFTER: Duration = Duration::from_secs(2);
 
+/// Sessions that echo beside one that fills a link, each with one small message under way: some 100
+/// echoes a second, enough for a 99th percentile, and below a hundredth of 20 Mbit/s.
+pub const NARROW_ECHOES: usize = 8;
+
 /// Highest latency that histograms tell apart, in microseconds: one minute.
 pub const MAX_LATENCY_US: u64 = 60_000_000;
 

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    limits::{BULK_CHUNK, CONNECT_TIMEOUT},
+    limits::{BULK_CHUNK, CONNECT_TIMEOUT, NARROW_ECHOES},
     load::{self, Latency, Meter, Route},
 };
 
@@ -43,7 +43,7 @@ impl Beside {
 }
 
 /// Fills the way to the targets with one session for `warm_up` and `duration`, and measures the
-/// echoes of another during the latter.
+/// echoes of [`NARROW_ECHOES`] others during the latter.
 ///
 /// # Errors
 /// A session cannot be made or breaks, or nothing moves.
@@ -53,10 +53,12 @@ pub async fn measure(
     warm_up: Duration,
     duration: Duration,
 ) -> Result<Beside> {
-    let echo = route.via.dial(route.endpoints.echo, None).await?;
     let meter = Arc::new(Meter::default());
     let mut echoes = JoinSet::new();
-    echoes.spawn(load::echo(echo, Arc::clone(&meter)));
+    for _ in 0..NARROW_ECHOES {
+        let echo = route.via.dial(route.endpoints.echo, None).await?;
+        echoes.spawn(load::echo(echo, Arc::clone(&meter)));
+    }
     let recorded = async {
         sleep(warm_up).await;
         meter.record_latency(true);
@@ -68,7 +70,7 @@ pub async fn measure(
         Direction::Up => tokio::join!(up(route, warm_up + duration), recorded),
     };
     if let Some(ended) = echoes.try_join_next() {
-        ended?.context("the echo session broke")?;
+        ended?.context("an echo session broke")?;
     }
     let echo = latency.context("no echo came back beside the bulk data")?;
     let bulk = bulk.context("the bulk session")?;

@@ -1,14 +1,14 @@
 //! One session beside others that are never read.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -85,7 +85,8 @@ pub struct Many {
 }
 
 /// Opens `stalled` sessions of which nobody reads a byte, waits for `settle` until every buffer on
-/// the way is full, and measures the memory and a new session's throughput.
+/// the way is full, and measures the memory, and the throughput of a new session from `source`: one
+/// whose buffers are not small, as those of the stalled ones should be.
 ///
 /// # Errors
 /// A session cannot be made, or the new one breaks.
@@ -93,8 +94,8 @@ pub async fn many(
     route: &Route,
     watched: &Roles,
     stalled: usize,
-    settle: Duration,
-    duration: Duration,
+    source: SocketAddr,
+    [settle, duration]: [Duration; 2],
 ) -> Result<Many> {
     let before = watched.resident()?;
     let mut others = Vec::with_capacity(stalled);
@@ -116,7 +117,7 @@ pub async fn many(
     sleep(settle).await;
     let resident = watched.resident()?;
     let growth = growth(&before, &resident);
-    let mut stream = route.via.dial(route.endpoints.source, None).await?;
+    let mut stream = route.via.dial(source, None).await?;
     let beside = throughput(&mut stream, duration).await?;
     Ok(Many {
         stalled: others.len(),
@@ -135,12 +136,13 @@ fn growth(before: &Resident, after: &Resident) -> BTreeMap<String, i64> {
     after.iter().map(each).collect()
 }
 
+/// Bytes per second that arrive within `duration`: none where the session has stalled, too.
 async fn throughput(stream: &mut TcpStream, duration: Duration) -> Result<f64> {
     let mut buffer = vec![0; BULK_CHUNK];
     let (start, mut bytes) = (Instant::now(), 0);
-    while start.elapsed() < duration {
-        let len = stream.read(&mut buffer).await?;
-        anyhow::ensure!(len > 0, "the source ended");
+    while let Ok(read) = timeout_at(start + duration, stream.read(&mut buffer)).await {
+        let len = read?;
+        ensure!(len > 0, "the source ended");
         bytes += len;
     }
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
@@ -166,8 +168,9 @@ mod tests {
     #[tokio::test]
     async fn a_session_moves_beside_many() {
         let (route, watched) = direct(Some(STALLED_SEND_BUFFER));
-        let (settle, duration) = (Duration::from_millis(20), Duration::from_millis(50));
-        let found = many(&route, &watched, 100, settle, duration).await.unwrap();
+        let other = direct(None).0.endpoints.source;
+        let times = [20, 50].map(Duration::from_millis);
+        let found = many(&route, &watched, 100, other, times).await.unwrap();
         assert_eq!(found.stalled, 100);
         assert!(found.beside > 0.0 && found.resident["me"] > 0, "{found:?}");
         assert!(found.growth.contains_key("me"), "{found:?}");

@@ -83,7 +83,7 @@ enum IdleUnit {
     /// Sessions to the echo service
     Sessions {
         #[command(flatten)]
-        route: RouteArgs,
+        route: Box<RouteArgs>,
         #[command(flatten)]
         idle: IdleLengths,
     },
@@ -137,6 +137,9 @@ pub(super) struct StallArgs {
     /// needs --send-buffer then, or the kernel's memory for TCP runs out
     #[arg(long)]
     many: bool,
+    /// Source of that new session, if it is another one
+    #[arg(long)]
+    source: Option<SocketAddr>,
 }
 
 #[derive(Args)]
@@ -226,8 +229,9 @@ impl StallArgs {
     pub(super) async fn run(self) -> Result<()> {
         let (route, watch, count) = (self.route.route(), &self.route.watch, self.stalled);
         if self.many {
-            let settle = self.duration / 2;
-            return print(&stall::many(&route, watch, count, settle, self.duration).await?);
+            let source = self.source.unwrap_or(route.endpoints.source);
+            let times = [self.duration / 2, self.duration];
+            return print(&stall::many(&route, watch, count, source, times).await?);
         }
         print(&stall::measure(&route, watch, count, self.duration).await?)
     }

@@ -65,20 +65,15 @@ pub(super) async fn many(bench: &mut Bench) -> Result<()> {
 }
 
 async fn many_beside(bench: &mut Bench, running: &Running) -> Result<()> {
-    let (route, roles, lengths) = (running.route(), running.roles(), &bench.lengths);
+    let (lengths, source) = (&bench.lengths, bench.endpoints.source);
+    let (stalled, times) = (lengths.many_stalled, [lengths.settle, lengths.duration]);
+    let found = stall::many(running.route(), running.roles(), stalled, source, times).await?;
     let Many {
         stalled,
         resident,
         growth,
         beside,
-    } = stall::many(
-        route,
-        roles,
-        lengths.many_stalled,
-        lengths.settle,
-        lengths.duration,
-    )
-    .await?;
+    } = found;
     let (name, rate) = (&running.name, beside / 1e6);
     let metric = Metric::ManyStalledThroughput;
     bench.report.add(metric, name, WHOLE, rate);

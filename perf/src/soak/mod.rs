@@ -70,9 +70,9 @@ pub struct Plan {
 
 /// Clients of each kind.
 const CLIENTS: [(Kind, u64); 6] = [
-    (Kind::Churn, 4),
-    (Kind::Down, 3),
-    (Kind::Up, 3),
+    (Kind::Churn, 2),
+    (Kind::Down, 4),
+    (Kind::Up, 4),
     (Kind::Stalled, 8),
     (Kind::HalfClosed, 4),
     (Kind::Echo, 8),

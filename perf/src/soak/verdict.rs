@@ -106,11 +106,11 @@ impl Outcome {
     }
 }
 
-fn check(what: impl Into<String>, holds: bool, found: impl ToString) -> Check {
+fn check(what: impl Into<String>, holds: bool, found: impl Into<String>) -> Check {
     Check {
         what: what.into(),
         holds,
-        found: found.to_string(),
+        found: found.into(),
     }
 }
 
@@ -123,7 +123,7 @@ fn sessions(totals: &Totals, with_udp: bool) -> Vec<Check> {
         check(
             "no byte is lost or changed",
             totals.mismatches == 0,
-            totals.mismatches,
+            totals.mismatches.to_string(),
         ),
         check(
             "no session fails but those of killed edges",
@@ -153,12 +153,12 @@ fn is_idle(idle: &Sample, rest: &Sample) -> Vec<Check> {
         check(
             "no session is left",
             rest.sessions <= idle.sessions,
-            rest.sessions,
+            rest.sessions.to_string(),
         ),
         check(
             "no handshake is left",
             rest.handshakes <= idle.handshakes,
-            rest.handshakes,
+            rest.handshakes.to_string(),
         ),
         check(
             "every tunnel is back, and none is left over",
