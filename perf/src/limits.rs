@@ -68,6 +68,12 @@ pub const STALLED_RECEIVE_BUFFER: u32 = 4 * 1024;
 /// process under test, which takes some 0.1 ms for 100 MiB.
 pub const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Time over which processes must have used less than a twentieth of a core to be at rest.
+pub const QUIET_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Time for thousands of stalled sessions to fill every buffer: 2 GB at 100 MB/s.
+pub const QUIET_PATIENCE: Duration = Duration::from_secs(20);
+
 /// Longest UDP payload over IPv4: 65,535 bytes less 20 of the IP header and 8 of UDP's (RFC 768).
 pub const MAX_UDP_PAYLOAD: usize = 65_507;
 

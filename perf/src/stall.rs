@@ -12,9 +12,12 @@ use tokio::{
 };
 
 use crate::{
-    limits::{BULK_CHUNK, CONNECTIONS_PER_ADDRESS, CONNECTS_AT_A_TIME, STALLED_RECEIVE_BUFFER},
+    limits::{
+        BULK_CHUNK, CONNECTIONS_PER_ADDRESS, CONNECTS_AT_A_TIME, QUIET_INTERVAL, QUIET_PATIENCE,
+        STALLED_RECEIVE_BUFFER,
+    },
     load::Route,
-    sample::{Resident, Roles},
+    sample::{Resident, Roles, used},
     via::source_address,
 };
 
@@ -84,8 +87,8 @@ pub struct Many {
     pub beside: f64,
 }
 
-/// Opens `stalled` sessions of which nobody reads a byte, waits for `settle` until every buffer on
-/// the way is full, and measures the memory, and the throughput of a new session from `source`: one
+/// Opens `stalled` sessions of which nobody reads a byte, waits until every buffer on the way is
+/// full, and measures the memory, and the throughput of a new session from `source`: one
 /// whose buffers are not small, as those of the stalled ones should be.
 ///
 /// # Errors
@@ -95,7 +98,7 @@ pub async fn many(
     watched: &Roles,
     stalled: usize,
     source: SocketAddr,
-    [settle, duration]: [Duration; 2],
+    duration: Duration,
 ) -> Result<Many> {
     let before = watched.resident()?;
     let mut others = Vec::with_capacity(stalled);
@@ -114,7 +117,7 @@ pub async fn many(
     while let Some(stream) = dials.join_next().await {
         others.push(stream??);
     }
-    sleep(settle).await;
+    until_quiet(watched).await?;
     let resident = watched.resident()?;
     let growth = growth(&before, &resident);
     let mut stream = route.via.dial(source, None).await?;
@@ -125,6 +128,21 @@ pub async fn many(
         growth,
         beside,
     })
+}
+
+/// Waits until no process does much any more: what was to be moved has been moved. A program that
+/// never comes to rest is measured as it is.
+async fn until_quiet(watched: &Roles) -> Result<()> {
+    let deadline = Instant::now() + QUIET_PATIENCE;
+    while Instant::now() < deadline {
+        let before = watched.cpu()?;
+        sleep(QUIET_INTERVAL).await;
+        let busy: Duration = used(&before, &watched.cpu()?).values().sum();
+        if busy < QUIET_INTERVAL / 20 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// By how much each role's memory grew.
@@ -169,8 +187,8 @@ mod tests {
     async fn a_session_moves_beside_many() {
         let (route, watched) = direct(Some(STALLED_SEND_BUFFER));
         let other = direct(None).0.endpoints.source;
-        let times = [20, 50].map(Duration::from_millis);
-        let found = many(&route, &watched, 100, other, times).await.unwrap();
+        let duration = Duration::from_millis(50);
+        let found = many(&route, &watched, 100, other, duration).await.unwrap();
         assert_eq!(found.stalled, 100);
         assert!(found.beside > 0.0 && found.resident["me"] > 0, "{found:?}");
         assert!(found.growth.contains_key("me"), "{found:?}");

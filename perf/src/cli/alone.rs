@@ -230,8 +230,8 @@ impl StallArgs {
         let (route, watch, count) = (self.route.route(), &self.route.watch, self.stalled);
         if self.many {
             let source = self.source.unwrap_or(route.endpoints.source);
-            let times = [self.duration / 2, self.duration];
-            return print(&stall::many(&route, watch, count, source, times).await?);
+            let duration = self.duration;
+            return print(&stall::many(&route, watch, count, source, duration).await?);
         }
         print(&stall::measure(&route, watch, count, self.duration).await?)
     }

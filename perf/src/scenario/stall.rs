@@ -66,8 +66,8 @@ pub(super) async fn many(bench: &mut Bench) -> Result<()> {
 
 async fn many_beside(bench: &mut Bench, running: &Running) -> Result<()> {
     let (lengths, source) = (&bench.lengths, bench.endpoints.source);
-    let (stalled, times) = (lengths.many_stalled, [lengths.settle, lengths.duration]);
-    let found = stall::many(running.route(), running.roles(), stalled, source, times).await?;
+    let (stalled, duration) = (lengths.many_stalled, lengths.duration);
+    let found = stall::many(running.route(), running.roles(), stalled, source, duration).await?;
     let Many {
         stalled,
         resident,

@@ -31,9 +31,8 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
 }
 
 async fn rounds(bench: &mut Bench, running: &mut [Running]) -> Result<()> {
-    // Memory before any load but the connection that showed that they run.
-    let fresh = running.iter().map(|subject| subject.roles().resident());
-    let fresh = fresh.collect::<Result<Vec<_>>>()?;
+    let fresh = running.iter().map(|subject| subject.fresh().clone());
+    let fresh: Vec<Resident> = fresh.collect();
     for round in 1..=bench.lengths.rounds {
         let mut peaks = fresh.clone();
         for work in Work::ALL {

@@ -16,7 +16,7 @@ use crate::{
     fleet::Admin,
     load::Route,
     process::{Process, free_address},
-    sample::Roles,
+    sample::{Resident, Roles},
     scrape::Scrape,
     target::Endpoints,
     via::Login,
@@ -91,6 +91,7 @@ pub struct Running {
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) roles: Roles,
+    pub(crate) fresh: Resident,
     pub(crate) route: Route,
     pub(crate) control: Option<Control>,
 }
@@ -114,6 +115,12 @@ impl Running {
     /// The processes that figures are charged to.
     pub fn roles(&self) -> &Roles {
         &self.started.roles
+    }
+
+    /// Their memory before any load: this project's before the first login, whose check takes
+    /// memory that an allocator may keep and give to buffers later.
+    pub fn fresh(&self) -> &Resident {
+        &self.started.fresh
     }
 
     /// How clients reach the targets through it.

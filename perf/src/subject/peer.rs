@@ -120,6 +120,7 @@ impl Peer {
         let probe = || async { route.via.dial(route.endpoints.echo, None).await };
         until_ok("a connection through it", probe).await?;
         Ok(Started {
+            fresh: roles.resident()?,
             roles,
             route,
             control: None,

@@ -68,6 +68,9 @@ impl Titan {
         }
         if self.edges > 0 {
             control.until_tunnels(self.edges).await?;
+        }
+        let fresh = roles.resident()?;
+        if self.edges > 0 {
             let probe = || via.dial(stage.endpoints.echo, None);
             until_ok("a connection through PoP and edge", probe).await?;
         }
@@ -77,6 +80,7 @@ impl Titan {
         };
         Ok(Started {
             roles,
+            fresh,
             route,
             control: Some(control),
         })
