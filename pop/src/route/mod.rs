@@ -47,8 +47,9 @@ pub fn choose(core: &Core, failed: &[Failed]) -> Option<Route> {
         .map(|tunnel| Route::Here(Rc::clone(tunnel)))
 }
 
-/// The best tunnel of a node that is not among the failed ones.
-fn best<'a>(
+/// The best tunnel of a handful of nodes that are drawn from all of `directory` and are not among the
+/// failed ones; `None` where there is none.
+pub fn best<'a>(
     directory: &'a Directory,
     failed: &[Failed],
     rng: &mut impl Rng,
