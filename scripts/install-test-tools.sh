@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs that the tests drive, where they are missing: curl, nginx and valgrind.
+# Installs what the tests drive, where it is missing: curl, nginx, valgrind, and a SOCKS5 client in
+# Python, which is kept under target/.
 set -euo pipefail
 
 missing=()
@@ -7,7 +8,12 @@ command -v curl >/dev/null || missing+=(curl)
 command -v valgrind >/dev/null || missing+=(valgrind)
 # nginx lies in /usr/sbin, which is not on every user's PATH.
 PATH="$PATH:/usr/sbin" command -v nginx >/dev/null || missing+=(nginx-light)
-[ ${#missing[@]} -eq 0 ] && exit 0
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3 python3-pip)
+install_socks_client() {
+    local target=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}
+    "$(dirname "$0")/install-socks-client.sh" "$target/test-tools/python"
+}
+[ ${#missing[@]} -eq 0 ] && install_socks_client && exit 0
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
@@ -20,3 +26,4 @@ fi
 echo "installing ${missing[*]}"
 "${as_root[@]}" apt-get update -qq
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+install_socks_client

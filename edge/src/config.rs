@@ -1,5 +1,7 @@
 //! What an operator can set: a TOML file, overridden by the environment, overridden by flags.
 
+mod tunnels;
+
 use std::{
     ffi::OsString,
     fmt, fs,
@@ -9,6 +11,8 @@ use std::{
 
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use serde::Deserialize;
+
+pub use tunnels::{BadTunnelCount, TunnelCount};
 
 use crate::error::ConfigError;
 
@@ -23,6 +27,8 @@ pub struct Config {
     pub identity_file: PathBuf,
     /// How sockets are driven.
     pub io: IoChoice,
+    /// How many tunnels to the PoP are kept open.
+    pub tunnels: TunnelCount,
     /// Whether targets in private networks, loopback included, may be connected to.
     pub allow_private: bool,
     /// How long sessions may go on after a stop was asked for.
@@ -41,6 +47,7 @@ impl Config {
             enrolment_key: None,
             identity_file: data_dir.join(IDENTITY_FILE),
             io: IoChoice::Auto,
+            tunnels: TunnelCount::default(),
             allow_private: false,
             drain_timeout: DEFAULT_DRAIN,
         })
@@ -184,6 +191,9 @@ struct Settings {
     /// How sockets are driven [default: auto].
     #[arg(long, env = "TITAN_EDGE_IO")]
     io: Option<IoChoice>,
+    /// Tunnels to the PoP that are kept open, 1 to 16 [default: 1].
+    #[arg(long, value_name = "N", env = "TITAN_EDGE_TUNNELS")]
+    tunnels: Option<TunnelCount>,
     /// Let clients reach private networks and this machine itself.
     #[arg(long, env = "TITAN_EDGE_ALLOW_PRIVATE", num_args = 0..=1, default_missing_value = "true")]
     allow_private: Option<bool>,
@@ -234,6 +244,7 @@ impl Settings {
             enrolment_key_file: key_file,
             data_dir: self.data_dir.or(other.data_dir),
             io: self.io.or(other.io),
+            tunnels: self.tunnels.or(other.tunnels),
             allow_private: self.allow_private.or(other.allow_private),
             drain_s: self.drain_s.or(other.drain_s),
             log_format: self.log_format.or(other.log_format),
@@ -254,6 +265,7 @@ impl Settings {
         let config = Config {
             enrolment_key,
             io: self.io.unwrap_or_default(),
+            tunnels: self.tunnels.unwrap_or_default(),
             allow_private: self.allow_private.unwrap_or_default(),
             drain_timeout: self.drain_s.map_or(DEFAULT_DRAIN, Duration::from_secs),
             ..Config::new(&manager, &data_dir)?
@@ -343,6 +355,7 @@ mod tests {
             Path::new("/var/lib/titan-edge/identity.pem")
         );
         assert_eq!(config.io, IoChoice::Auto);
+        assert_eq!(config.tunnels, TunnelCount::default());
         assert!(!config.allow_private);
         assert_eq!(config.drain_timeout, DEFAULT_DRAIN);
         assert_eq!(
@@ -356,9 +369,15 @@ mod tests {
 
     #[test]
     fn flags_outweigh_the_file() {
-        let file = format!("{LEAST}io = 'uring'\nallow_private = false\nenrolment_key = 'a'\n");
+        let file = format!(
+            "{LEAST}io = 'uring'\ntunnels = 2\nallow_private = false\nenrolment_key = 'a'\n"
+        );
         let flags = ["--io", "epoll", "--allow-private", "--enrolment-key", "b"];
         let (config, _) = load(&file, &flags).unwrap();
+        assert_eq!(config.tunnels.get(), 2, "no flag");
+        let flags = [&flags[..], &["--tunnels", "4"]].concat();
+        let (config, _) = load(&file, &flags).unwrap();
+        assert_eq!(config.tunnels.get(), 4);
         assert_eq!(config.io, IoChoice::Epoll);
         assert!(config.allow_private);
         assert_eq!(config.enrolment_key, Some(Secret::from("b")));
@@ -384,6 +403,8 @@ mod tests {
             "manager_url = 'http://h/?a=b'\ndata_dir = '/d'",
             "data_dir = '/d'",
             "manager_url = 'http://h'\ndata_dir = '/d'\nio = 'kqueue'",
+            "manager_url = 'http://h'\ndata_dir = '/d'\ntunnels = 0",
+            "manager_url = 'http://h'\ndata_dir = '/d'\ntunnels = 17",
             "manager_url = 'http://h'\ndata_dir = '/d'\nenrolment_key = ' '",
             "manager_url = 'http://h'\ndata_dir = '/d'\nenrolment_key_file = '/does/not/exist'",
             "manager_url = 'http://h'\ndata_dir = '/d'\nenrolment_key = 'k'\nenrolment_key_file = '/f'",

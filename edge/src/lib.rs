@@ -1,6 +1,6 @@
 //! The edge: the exit of the network.
 //!
-//! An edge dials out to a PoP, keeps one tunnel to it open and connects to targets on its behalf.
+//! An edge dials out to a PoP, keeps one or several tunnels to it open and connects to targets on its behalf.
 //! The modules are stages of a connection's life and import in one direction only:
 //!
 //! ```text
@@ -37,9 +37,11 @@ use std::{
 use titan_proto::{control::NodeId, mux::Memory};
 use tokio::sync::watch;
 
-pub use config::{Cli, Config, IoChoice, LogConfig, LogFormat, Secret};
+pub use config::{
+    BadTunnelCount, Cli, Config, IoChoice, LogConfig, LogFormat, Secret, TunnelCount,
+};
 pub use error::{ConfigError, DialPopError, IdentityError, ManagerError, OpenError, StartError};
-pub use metrics::{Counter, Metrics};
+pub use metrics::{Counter, DatagramDrop, Metrics};
 
 use crate::{
     agent::Agent, identity::Identity, limits::SESSION_MEMORY, manager::Manager, net::Runtime,
@@ -157,10 +159,12 @@ fn run(
         resolver: Resolver::new(),
         metrics: metrics.clone(),
         memory: Memory::new(SESSION_MEMORY),
+        datagram_buffer: std::cell::RefCell::default(),
     };
     // Whoever started us may be gone; then the agent finds itself stopped.
     let _ = started.send(Ok(()));
-    runtime.block_on(Agent::new(identity, manager, egress, config.drain_timeout, stop).run());
+    let agent = Agent::new(identity, manager, egress, config, stop);
+    runtime.block_on(agent.run());
     tracing::info!(%node, "edge stopped: {metrics}");
     Some(runtime)
 }

@@ -17,6 +17,11 @@ pub(crate) const MAX_PROBLEM_DETAIL: usize = 200;
 /// Longest wait for the PoP's name, connection and WebSocket upgrade together.
 pub(crate) const TUNNEL_OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Most tunnels of one edge. Several spread its sessions over a PoP's cores and let a long line carry
+/// more than one TCP window; 16 are as many cores as a large PoP has, and a quarter of what a PoP
+/// allows one node.
+pub(crate) const MAX_TUNNELS: u8 = 16;
+
 /// First ceiling of the reconnect delay. With full jitter the mean of the first wait is half of it.
 pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(500);
 
@@ -91,6 +96,37 @@ pub(crate) const SESSION_MEMORY: usize = 128 << 20;
 /// many, another system call costs less than the bytes it carries.
 pub(crate) const MAX_IO_SLICES: usize = 128;
 
+/// Datagrams taken from one side of an association before others get a turn: at 1,400 bytes each
+/// some 90 KiB, as much as one large read of a stream.
+pub(crate) const DATAGRAM_BURST: usize = 64;
+
+/// Room for one datagram: more than the 65,527 bytes that UDP over IPv6 can carry, so that none is
+/// ever cut.
+pub(crate) const DATAGRAM_ROOM: usize = 64 << 10;
+
+/// Socket buffers of an association, in each direction. The kernel's default of 208 KiB holds some 90
+/// full-sized datagrams, which a sender of 100 Mbit/s fills in 10 ms; memory is used only by what
+/// waits.
+pub(crate) const DATAGRAM_SOCKET_BUFFER: usize = 1 << 20;
+
+/// Names whose addresses an association remembers. A client talks to a few; a resolver's tests to
+/// some dozens.
+pub(crate) const ASSOCIATION_NAMES: usize = 64;
+
+/// Look-ups of one association that run at once, of [`MAX_LOOKUPS`] in all.
+pub(crate) const ASSOCIATION_LOOKUPS: usize = 8;
+
+/// Datagrams to one name that wait for its address: the first packets of a call or of QUIC. With
+/// [`ASSOCIATION_LOOKUPS`] names at most 8 MiB if all are of the greatest length.
+pub(crate) const DATAGRAMS_AWAITING_NAME: usize = 16;
+
+/// How long an address is used. The system's resolver tells no lifetime; names that move keep their
+/// old address for some minutes.
+pub(crate) const NAME_FRESH: Duration = Duration::from_secs(60);
+
+/// How long a name counts as one without an address.
+pub(crate) const NAME_MISSING_FRESH: Duration = Duration::from_secs(5);
+
 /// Entries of the submission queue. The queue is flushed whenever it is full.
 pub(crate) const RING_ENTRIES: u32 = 1024;
 
@@ -109,3 +145,5 @@ pub(crate) const WHOAMI_TIMEOUT: Duration = Duration::from_secs(30);
 const _: () = assert!(MIN_READ <= MAX_TARGET_READ && MAX_TARGET_READ <= MAX_TUNNEL_READ);
 const _: () = assert!(MAX_IO_SLICES <= 1024);
 const _: () = assert!(RESOLVE_TIMEOUT.as_secs() < TUNNEL_OPEN_TIMEOUT.as_secs());
+const _: () = assert!(ASSOCIATION_LOOKUPS < MAX_LOOKUPS && ASSOCIATION_LOOKUPS < ASSOCIATION_NAMES);
+const _: () = assert!(DATAGRAM_ROOM > titan_proto::limits::MAX_DATAGRAM);

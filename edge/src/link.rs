@@ -4,6 +4,8 @@
 //! wakes the task it is for and does nothing else, so that the tunnel's reader, through which most
 //! events come, never waits for a session.
 
+mod datagram;
+
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
@@ -51,6 +53,8 @@ pub(crate) struct Link {
     /// The next timeout is earlier than the one that is waited for.
     timer: Notify,
     armed: Cell<Option<std::time::Instant>>,
+    /// Unread datagrams that somebody has counted already.
+    unread_taken: Cell<u64>,
 }
 
 /// What the two directions of one session wait for.
@@ -74,6 +78,7 @@ impl Link {
             flushed: Notify::new(),
             timer: Notify::new(),
             armed: Cell::new(None),
+            unread_taken: Cell::new(0),
         })
     }
 

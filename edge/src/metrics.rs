@@ -20,6 +20,10 @@ pub struct Metrics {
     pub bytes_to_targets: Counter,
     /// Bytes received from targets.
     pub bytes_from_targets: Counter,
+    /// Datagrams handed to targets.
+    pub datagrams_to_targets: Counter,
+    /// Datagrams from targets that were queued for the tunnel.
+    pub datagrams_from_targets: Counter,
     /// Tunnels that were opened.
     pub tunnels_opened: Counter,
     /// Attempts to open a tunnel that failed.
@@ -29,6 +33,7 @@ pub struct Metrics {
     /// Tunnels that we closed because the PoP broke the protocol.
     pub tunnels_violated: Counter,
     failed: [Counter; 256],
+    dropped: [Counter; DatagramDrop::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -39,11 +44,14 @@ impl Default for Metrics {
             sessions_panicked: Counter::default(),
             bytes_to_targets: Counter::default(),
             bytes_from_targets: Counter::default(),
+            datagrams_to_targets: Counter::default(),
+            datagrams_from_targets: Counter::default(),
             tunnels_opened: Counter::default(),
             tunnels_failed: Counter::default(),
             tunnels_lost: Counter::default(),
             tunnels_violated: Counter::default(),
             failed: std::array::from_fn(|_| Counter::default()),
+            dropped: std::array::from_fn(|_| Counter::default()),
         }
     }
 }
@@ -56,6 +64,25 @@ impl Metrics {
 
     pub(crate) fn count_failure(&self, reason: Reason) {
         self.failed[usize::from(reason.code())].add(1);
+    }
+
+    /// Datagrams that this edge dropped for that cause.
+    pub fn datagrams_dropped(&self, cause: DatagramDrop) -> u64 {
+        self.dropped[cause as usize].get()
+    }
+
+    pub(crate) fn count_drops(&self, cause: DatagramDrop, datagrams: u64) {
+        self.dropped[cause as usize].add(datagrams);
+    }
+
+    /// `label=count` of every cause for which a datagram was dropped, for the log.
+    fn drops(&self) -> Vec<String> {
+        DatagramDrop::ALL
+            .into_iter()
+            .map(|cause| (cause.label(), self.datagrams_dropped(cause)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(label, count)| format!("{label}={count}"))
+            .collect()
     }
 
     /// `label=count` of every reason that occurred, for the log.
@@ -78,18 +105,71 @@ impl fmt::Display for Metrics {
         write!(
             f,
             "sessions opened={} connected={} panicked={} failed=[{}] bytes to_targets={} \
-             from_targets={} tunnels opened={} failed={} lost={} violated={}",
+             from_targets={} datagrams to_targets={} from_targets={} dropped=[{}] \
+             tunnels opened={} failed={} lost={} violated={}",
             self.sessions_opened.get(),
             self.sessions_connected.get(),
             self.sessions_panicked.get(),
             self.failures().join(" "),
             self.bytes_to_targets.get(),
             self.bytes_from_targets.get(),
+            self.datagrams_to_targets.get(),
+            self.datagrams_from_targets.get(),
+            self.drops().join(" "),
             self.tunnels_opened.get(),
             self.tunnels_failed.get(),
             self.tunnels_lost.get(),
             self.tunnels_violated.get(),
         )
+    }
+}
+
+/// Why a datagram was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DatagramDrop {
+    /// It came through the tunnel faster than the association took it.
+    Unread,
+    /// It has more bytes than the tunnel or the target's network carries.
+    TooLong,
+    /// Its target or its source lies where this edge does not reach.
+    Policy,
+    /// Its target's name has no address.
+    Unresolved,
+    /// Too many wait for a name's address already.
+    AwaitingName,
+    /// The socket had no room for it.
+    SocketFull,
+    /// The system would not send it: no route, no address of that family, a firewall.
+    Unsendable,
+    /// The tunnel had no room for it.
+    BufferFull,
+}
+
+impl DatagramDrop {
+    /// Every cause, in the order of its declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Unread,
+        Self::TooLong,
+        Self::Policy,
+        Self::Unresolved,
+        Self::AwaitingName,
+        Self::SocketFull,
+        Self::Unsendable,
+        Self::BufferFull,
+    ];
+
+    /// The cause in one word.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unread => "unread",
+            Self::TooLong => "too_long",
+            Self::Policy => "policy",
+            Self::Unresolved => "unresolved",
+            Self::AwaitingName => "awaiting_name",
+            Self::SocketFull => "socket_full",
+            Self::Unsendable => "unsendable",
+            Self::BufferFull => "buffer_full",
+        }
     }
 }
 
@@ -121,5 +201,19 @@ mod tests {
         assert_eq!(metrics.sessions_failed(Reason::NameNotFound), 0);
         let line = metrics.to_string();
         assert!(line.contains(&format!("failed=[{}=2]", Reason::ConnectionRefused.label())));
+    }
+
+    #[test]
+    fn drops_are_kept_by_cause() {
+        let metrics = Metrics::default();
+        for (number, cause) in (1..).zip(DatagramDrop::ALL) {
+            metrics.count_drops(cause, number);
+            assert_eq!(metrics.datagrams_dropped(cause), number, "{cause:?}");
+        }
+        assert!(
+            metrics
+                .to_string()
+                .contains("dropped=[unread=1 too_long=2 ")
+        );
     }
 }

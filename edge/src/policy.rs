@@ -34,7 +34,8 @@ impl Policy {
         }
     }
 
-    fn allows(self, ip: IpAddr) -> bool {
+    /// Whether that address may be spoken to.
+    pub(crate) fn allows(self, ip: IpAddr) -> bool {
         self.allow_private || is_public(ip)
     }
 }

@@ -4,7 +4,12 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Net, RunningEdge, manager::TestManager, pop::TestPop, target};
+use support::{
+    Net, RunningEdge,
+    manager::TestManager,
+    pop::{PopTunnel, TestPop},
+    target,
+};
 use titan_edge::IoChoice;
 use titan_proto::mux::CloseCause;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +24,10 @@ on_both! {
     a_stop_is_heard_without_a_tunnel
     a_node_without_a_key_waits_to_be_enrolled
     several_edges_live_in_one_process
+    several_tunnels_serve_with_one_assignment_and_live_apart
+    a_tunnel_that_fails_alone_returns_to_the_others
+    every_tunnel_of_a_draining_pop_moves_before_it_is_left
+    a_stop_drains_every_tunnel
 }
 
 async fn a_cut_tunnel_is_opened_again(io: IoChoice) {
@@ -172,4 +181,117 @@ async fn several_edges_live_in_one_process(io: IoChoice) {
         edge.stop();
         edge.join().await;
     }
+}
+
+/// An edge with so many tunnels to one PoP.
+async fn with_tunnels(io: IoChoice, count: u8) -> (TestManager, TestPop, RunningEdge, Tunnels) {
+    let manager = TestManager::start().await;
+    let pop = TestPop::bind().await;
+    manager.add_pop("pop-1", &pop.url());
+    let edge = RunningEdge::start(io, &manager, |config| {
+        config.allow_private = true;
+        config.tunnels = count.try_into().unwrap();
+    });
+    let tunnels = accept(&pop, count).await;
+    (manager, pop, edge, tunnels)
+}
+
+type Tunnels = Vec<PopTunnel>;
+
+async fn accept(pop: &TestPop, count: u8) -> Tunnels {
+    let mut tunnels = Vec::new();
+    for _ in 0..count {
+        tunnels.push(pop.accept().await);
+    }
+    tunnels
+}
+
+async fn several_tunnels_serve_with_one_assignment_and_live_apart(io: IoChoice) {
+    let (manager, pop, edge, tunnels) = with_tunnels(io, 3).await;
+    assert!(tunnels.iter().all(|tunnel| tunnel.bearer == "token-1"));
+    assert_eq!(manager.assignments(), 1);
+    let (listener, address) = target().await;
+    for tunnel in &tunnels {
+        let session = tunnel.open(address.clone());
+        let _socket = listener.accept().await.unwrap();
+        session.opened().await.unwrap();
+    }
+
+    let session = tunnels[1].open(address);
+    let (mut socket, _) = listener.accept().await.unwrap();
+    tunnels[0].cut();
+    let fresh = pop.accept().await;
+    assert_eq!(fresh.bearer, "token-2", "its own, and asked for anew");
+    assert!(tunnels[1..].iter().all(|tunnel| !tunnel.is_closed()));
+    session.send(b"as if nothing were").await.unwrap();
+    let mut heard = [0; 18];
+    socket.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"as if nothing were");
+    assert_eq!(edge.metrics().tunnels_lost.get(), 1);
+
+    // The others have not used that answer yet, and need no other.
+    tunnels[1].cut();
+    tunnels[2].cut();
+    for tunnel in accept(&pop, 2).await {
+        assert_eq!(tunnel.bearer, "token-2");
+    }
+    assert_eq!(manager.assignments(), 2);
+}
+
+async fn a_tunnel_that_fails_alone_returns_to_the_others(io: IoChoice) {
+    let (manager, pop, _edge, tunnels) = with_tunnels(io, 2).await;
+    let other = TestPop::bind().await;
+    manager.add_pop("pop-2", &other.url());
+    tunnels[0].cut();
+    pop.refuse(503).await;
+    pop.accept().await;
+    assert_eq!(manager.avoided(), [None, None, None]);
+    assert!(!tunnels[1].is_closed());
+}
+
+async fn every_tunnel_of_a_draining_pop_moves_before_it_is_left(io: IoChoice) {
+    let (manager, _pop, edge, tunnels) = with_tunnels(io, 2).await;
+    let (listener, address) = target().await;
+    let session = tunnels[0].open(address);
+    let (socket, _) = listener.accept().await.unwrap();
+    session.opened().await.unwrap();
+    let other = TestPop::bind().await;
+    manager.add_pop("pop-2", &other.url());
+    tunnels.iter().for_each(PopTunnel::go_away);
+    let fresh = accept(&other, 2).await;
+    assert!(fresh.iter().all(|tunnel| tunnel.bearer == "token-2"));
+    // The one without sessions goes; the other one waits for its last.
+    assert!(matches!(tunnels[1].closed().await, CloseCause::Peer { .. }));
+    assert!(!tunnels[0].is_closed());
+    drop(socket);
+    assert_eq!(session.read_to_end().await.unwrap(), b"");
+    session.finish();
+    assert!(matches!(tunnels[0].closed().await, CloseCause::Peer { .. }));
+    assert_eq!(edge.metrics().tunnels_lost.get(), 0);
+}
+
+async fn a_stop_drains_every_tunnel(io: IoChoice) {
+    let (_manager, _pop, edge, tunnels) = with_tunnels(io, 3).await;
+    let (listener, address) = target().await;
+    let mut open = Vec::new();
+    for tunnel in &tunnels {
+        let session = tunnel.open(address.clone());
+        let (socket, _) = listener.accept().await.unwrap();
+        session.opened().await.unwrap();
+        open.push((session, socket));
+    }
+    edge.stop();
+    for tunnel in &tunnels {
+        tunnel.going_away().await;
+    }
+    for (session, mut socket) in open {
+        socket.write_all(b"the rest").await.unwrap();
+        drop(socket);
+        assert_eq!(session.read_to_end().await.unwrap(), b"the rest");
+        session.finish();
+    }
+    for tunnel in &tunnels {
+        assert!(matches!(tunnel.closed().await, CloseCause::Peer { .. }));
+    }
+    edge.join().await;
 }

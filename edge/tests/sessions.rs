@@ -6,13 +6,9 @@ use std::io;
 
 use sha2::{Digest, Sha256};
 use socket2::SockRef;
-use support::{Net, as_target, named, noise, target};
+use support::{Net, as_target, named, noise, target, until};
 use titan_edge::IoChoice;
-use titan_proto::{
-    addr::WHOAMI_HOST,
-    mux::{OpenRequest, SessionKind},
-    reason::Reason,
-};
+use titan_proto::{addr::WHOAMI_HOST, reason::Reason};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpSocket},
@@ -31,7 +27,6 @@ on_both! {
     a_session_that_does_not_read_stalls_no_other
     many_sessions_share_the_tunnel
     whoami_is_answered_by_the_edge
-    udp_is_refused_with_a_reason
 }
 
 async fn bulk_arrives_whole_both_ways(io: IoChoice) {
@@ -294,19 +289,6 @@ async fn whoami_is_answered_by_the_edge(io: IoChoice) {
     assert!(ask(b"\r\n\x00\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
 }
 
-async fn udp_is_refused_with_a_reason(io: IoChoice) {
-    let net = Net::open(io).await;
-    let request = OpenRequest {
-        kind: SessionKind::Udp,
-        target: named("127.0.0.1:53"),
-    };
-    let session = net.tunnel.open_request(&request);
-    assert_eq!(
-        session.opened().await.unwrap_err().reason,
-        Reason::Unsupported
-    );
-}
-
 async fn serve_echo(listener: TcpListener) {
     while let Ok((mut socket, _)) = listener.accept().await {
         tokio::spawn(async move {
@@ -324,18 +306,6 @@ async fn standstill(net: &Net) {
         before = metrics.bytes_to_targets.get();
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
-}
-
-/// Waits until the system shows what is expected.
-async fn until(mut reached: impl FnMut() -> bool) {
-    let waiting = async {
-        while !reached() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(support::PATIENCE, waiting)
-        .await
-        .expect("reached");
 }
 
 /// Connections to a local port that are in SYN_SENT (state 02), by this process's network.

@@ -62,6 +62,16 @@ impl Held {
         Ok(Self { holders })
     }
 
+    /// Opens the units of further numbers.
+    ///
+    /// # Errors
+    /// A unit could not be opened.
+    pub async fn grow(&mut self, unit: &Unit, numbers: Range<usize>) -> Result<()> {
+        self.holders
+            .extend(Self::open(unit, numbers).await?.holders);
+        Ok(())
+    }
+
     /// Fails if a process, and with it its units, has gone.
     ///
     /// # Errors
@@ -81,55 +91,78 @@ impl Held {
 /// What idle units cost.
 #[derive(Debug, Clone, Serialize)]
 pub struct Idle {
-    /// Units held.
+    /// Units held while memory was looked at.
     pub count: usize,
     /// Resident bytes of each role for each unit.
     pub bytes_per_unit: BTreeMap<String, f64>,
-    /// CPU of each role while all are idle, in percent of a core.
+    /// Units held while the CPU was.
+    pub watched: usize,
+    /// CPU of each role while all of those are idle, in percent of a core.
     pub cpu_percent: BTreeMap<String, f64>,
 }
 
-/// Holds `count` units for `duration` and measures what they cost `watched`.
+/// How many units, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Units held while memory is looked at.
+    pub count: usize,
+    /// Units held while the CPU clocks are watched; at least `count`.
+    pub watched: usize,
+    /// For how long.
+    pub duration: Duration,
+}
+
+/// Holds units and measures what they cost `roles`.
 ///
 /// A tenth of them are opened before memory is looked at first: what a process takes once, such as
 /// the memory of its first password check, is not what a unit costs.
 ///
 /// # Errors
 /// A unit cannot be opened, or a watched process ends.
-pub async fn measure(
-    unit: &Unit,
-    count: usize,
-    duration: Duration,
-    watched: &Roles,
-) -> Result<Idle> {
-    let first = count.div_ceil(10);
+pub async fn measure(unit: &Unit, plan: Plan, roles: &Roles) -> Result<Idle> {
+    let Plan { count, .. } = plan;
+    let (first, watched) = (count.div_ceil(10), plan.watched.max(count));
     let mut held = Held::open(unit, 0..first).await?;
     sleep(SETTLE).await;
-    let before = watched.resident()?;
-    held.holders
-        .extend(Held::open(unit, first..count).await?.holders);
+    let before = roles.resident()?;
+    held.grow(unit, first..count).await?;
     sleep(SETTLE).await;
-    let (after, start, cpu) = (watched.resident()?, Instant::now(), watched.cpu()?);
-    sleep(duration).await;
-    let (spent, elapsed) = (used(&cpu, &watched.cpu()?), start.elapsed().as_secs_f64());
+    let after = roles.resident()?;
+    if watched > count {
+        held.grow(unit, count..watched).await?;
+        sleep(SETTLE).await;
+    }
+    let cpu_percent = cpu_percent(roles, plan.duration).await?;
     held.check()?;
     held.release().await;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = |role: &String, now: u64| {
         (now as f64 - before.get(role).map_or(0.0, |&then| then as f64)) / (count - first) as f64
     };
-    let percent = |cpu: Duration| cpu.as_secs_f64() / elapsed * 100.0;
     Ok(Idle {
         count,
         bytes_per_unit: after
             .iter()
             .map(|(role, &now)| (role.clone(), each(role, now)))
             .collect(),
-        cpu_percent: spent
-            .into_iter()
-            .map(|(role, cpu)| (role, percent(cpu)))
-            .collect(),
+        watched,
+        cpu_percent,
     })
+}
+
+/// What each role uses within `duration`, in percent of a core.
+async fn cpu_percent(roles: &Roles, duration: Duration) -> Result<BTreeMap<String, f64>> {
+    let (start, before) = (Instant::now(), roles.cpu()?);
+    if duration.is_zero() {
+        return Ok(BTreeMap::new());
+    }
+    sleep(duration).await;
+    let (spent, elapsed) = (used(&before, &roles.cpu()?), start.elapsed().as_secs_f64());
+    let percent = |cpu: Duration| cpu.as_secs_f64() / elapsed * 100.0;
+    Ok(spent
+        .into_iter()
+        .map(|(role, cpu)| (role, percent(cpu)))
+        .collect())
 }
 
 /// Opens sessions `first` to `first + count` in this process, says so, and holds them until the
@@ -207,8 +240,8 @@ async fn input_ends() -> Result<()> {
     Ok(())
 }
 
-/// Time for one process to open its units: some 200 a second at the least.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time for one process to open its units: some 100 a second at the least.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Time for processes to come to rest before their memory is looked at.
 const SETTLE: Duration = Duration::from_secs(2);

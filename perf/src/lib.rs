@@ -13,14 +13,18 @@ pub mod fleet;
 pub mod hold;
 pub mod limits;
 pub mod load;
+pub mod narrow;
 pub mod process;
 pub mod report;
 pub mod sample;
 pub mod scenario;
+pub mod scrape;
+pub mod soak;
 pub mod stall;
 pub mod storm;
 pub mod subject;
 pub mod target;
+pub mod udp;
 pub mod via;
 
 pub use cli::Cli;

@@ -115,6 +115,11 @@ impl Process {
         }
     }
 
+    /// Ends it by SIGKILL, without a word.
+    pub async fn kill(mut self) {
+        let _ = self.child.kill().await;
+    }
+
     /// Fails if the program has ended.
     ///
     /// # Errors

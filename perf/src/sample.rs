@@ -108,6 +108,15 @@ pub fn resident(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
+/// Files that a process has open.
+///
+/// # Errors
+/// There is no such process, or it is another user's.
+pub fn open_files(pid: u32) -> Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).with_context(|| path.clone())?.count())
+}
+
 /// What was used between two looks.
 pub fn used(before: &Cpu, after: &Cpu) -> Cpu {
     let since = |role: &String, cpu: &Duration| {
@@ -144,6 +153,14 @@ mod tests {
         let cpu = roles.cpu().unwrap();
         assert!(cpu["edge"] > cpu["pop"]);
         assert!("pop".parse::<Roles>().is_err());
+    }
+
+    #[test]
+    fn an_open_file_is_counted() {
+        let me = std::process::id();
+        let before = open_files(me).unwrap();
+        let files: Vec<_> = (0..100).map(|_| tempfile::tempfile().unwrap()).collect();
+        assert!(open_files(me).unwrap() >= before + 50, "{}", files.len());
     }
 
     #[test]

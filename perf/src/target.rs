@@ -1,4 +1,4 @@
-//! The far end of every measurement: four servers that do one thing each.
+//! The far end of every measurement: servers that do one thing each.
 
 use std::{
     io,
@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
 };
 
-use crate::limits::BULK_CHUNK;
+use crate::limits::{BULK_CHUNK, MAX_UDP_PAYLOAD};
 
 /// What a server does with its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -44,6 +44,9 @@ pub struct Endpoints {
     pub echo: SocketAddr,
     /// [`Service::Answer`].
     pub answer: SocketAddr,
+    /// Where UDP datagrams are sent back; absent behind what carries TCP only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<SocketAddr>,
 }
 
 impl Endpoints {
@@ -67,36 +70,72 @@ impl Endpoints {
             sink: place(Service::Sink)?,
             echo: place(Service::Echo)?,
             answer: place(Service::Answer)?,
+            datagrams: None,
         })
     }
 }
 
-/// Starts the servers on free ports of `ip` (or on four ports from `first_port`) as tasks of the
-/// current runtime.
+/// Starts the servers on free ports of `ip` (or on five ports from `first_port`) as tasks of the
+/// current runtime. With `send_buffer`, every connection has a send buffer of so many bytes.
 ///
 /// # Errors
 /// A port is taken.
-pub fn start(ip: IpAddr, first_port: Option<u16>) -> Result<Endpoints> {
+pub fn start(ip: IpAddr, first_port: Option<u16>, send_buffer: Option<u32>) -> Result<Endpoints> {
     let mut port = first_port;
-    Endpoints::try_from_fn(|service| {
+    let mut next = || {
         let address = SocketAddr::new(ip, port.unwrap_or(0));
         port = port.map(|port| port + 1);
-        let listener = listen(address).with_context(|| format!("{service:?} at {address}"))?;
+        address
+    };
+    let mut endpoints = Endpoints::try_from_fn(|service| {
+        let address = next();
+        let listener =
+            listen(address, send_buffer).with_context(|| format!("{service:?} at {address}"))?;
         let address = listener.local_addr()?;
         tokio::spawn(accept(listener, service));
         Ok(address)
-    })
+    })?;
+    endpoints.datagrams = Some(start_datagrams(next())?);
+    Ok(endpoints)
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Starts an echo of datagrams at `address` as a task of the current runtime and gives its address.
+///
+/// # Errors
+/// The port is taken.
+pub fn start_datagrams(address: SocketAddr) -> Result<SocketAddr> {
+    let socket = std::net::UdpSocket::bind(address).context("the echo of datagrams")?;
+    socket.set_nonblocking(true)?;
+    let socket = UdpSocket::from_std(socket)?;
+    let address = socket.local_addr()?;
+    tokio::spawn(echo_datagrams(socket));
+    Ok(address)
+}
+
+fn listen(address: SocketAddr, send_buffer: Option<u32>) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()
     } else {
         TcpSocket::new_v6()
     }?;
+    if let Some(size) = send_buffer {
+        // Accepted connections inherit it.
+        socket.set_send_buffer_size(size)?;
+    }
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(4096)
+}
+
+/// Sends every datagram back to where it came from.
+async fn echo_datagrams(socket: UdpSocket) {
+    let mut buffer = vec![0; MAX_UDP_PAYLOAD];
+    loop {
+        // An error is that of an earlier datagram, whose sender has gone.
+        if let Ok((len, from)) = socket.recv_from(&mut buffer).await {
+            let _ = socket.send_to(&buffer[..len], from).await;
+        }
+    }
 }
 
 async fn accept(listener: TcpListener, service: Service) {
@@ -156,7 +195,7 @@ mod tests {
     use super::*;
 
     async fn connect(service: Service) -> TcpStream {
-        let endpoints = start(Ipv4Addr::LOCALHOST.into(), None).unwrap();
+        let endpoints = start(Ipv4Addr::LOCALHOST.into(), None, None).unwrap();
         TcpStream::connect(endpoints.of(service)).await.unwrap()
     }
 

@@ -83,26 +83,73 @@ impl Via {
     /// # Errors
     /// The connection failed, was refused, or took longer than [`CONNECT_TIMEOUT`].
     pub async fn dial(&self, target: SocketAddr, source: Option<Ipv4Addr>) -> Result<TcpStream> {
-        timeout(CONNECT_TIMEOUT, self.connect(target, source))
-            .await
-            .context("the connection took too long")?
+        self.dial_with(target, source, None).await
     }
 
-    async fn connect(&self, target: SocketAddr, source: Option<Ipv4Addr>) -> Result<TcpStream> {
+    /// As [`dial`](Self::dial), with a receive buffer of so many bytes.
+    ///
+    /// # Errors
+    /// Those of [`dial`](Self::dial).
+    pub async fn dial_with(
+        &self,
+        target: SocketAddr,
+        source: Option<Ipv4Addr>,
+        receive_buffer: Option<u32>,
+    ) -> Result<TcpStream> {
+        timeout(
+            CONNECT_TIMEOUT,
+            self.connect(target, source, receive_buffer),
+        )
+        .await
+        .context("the connection took too long")?
+    }
+
+    async fn connect(
+        &self,
+        target: SocketAddr,
+        source: Option<Ipv4Addr>,
+        receive_buffer: Option<u32>,
+    ) -> Result<TcpStream> {
         match self {
-            Self::Direct => tcp(target, source).await,
+            Self::Direct => tcp(target, source, receive_buffer).await,
             Self::Socks5 { proxy, login } => {
-                let mut stream = tcp(*proxy, source).await?;
-                socks5(&mut stream, target, login.as_ref()).await?;
+                let mut stream = tcp(*proxy, source, receive_buffer).await?;
+                socks5(&mut stream, Command::Connect, target, login.as_ref()).await?;
                 Ok(stream)
             }
             Self::Connect { proxy, login } => {
-                let mut stream = tcp(*proxy, source).await?;
+                let mut stream = tcp(*proxy, source, receive_buffer).await?;
                 http_connect(&mut stream, target, login.as_ref()).await?;
                 Ok(stream)
             }
         }
     }
+}
+
+/// Asks a SOCKS5 proxy for a relay of datagrams (RFC 1928 §4) and gives its address and the
+/// connection for whose life it relays.
+///
+/// # Errors
+/// The proxy is not there or refuses, or it took longer than [`CONNECT_TIMEOUT`].
+pub async fn associate(
+    proxy: SocketAddr,
+    login: Option<&Login>,
+) -> Result<(TcpStream, SocketAddr)> {
+    let asked = async {
+        let mut stream = tcp(proxy, None, None).await?;
+        let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let bound = socks5(&mut stream, Command::UdpAssociate, unknown, login).await?;
+        let bound = bound
+            .socket_addr()
+            .context("the relay's address is a name")?;
+        // Zeros stand for the address that the proxy was asked at.
+        let ip = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
+        let relay = SocketAddr::new(ip.unwrap_or(proxy.ip()), bound.port());
+        Ok((stream, relay))
+    };
+    timeout(CONNECT_TIMEOUT, asked)
+        .await
+        .context("the proxy does not answer")?
 }
 
 /// The `index`th of many source addresses, 127.1.0.1 onwards.
@@ -112,8 +159,15 @@ pub fn source_address(index: usize) -> Ipv4Addr {
     Ipv4Addr::from(0x7f01_0001 + network * 256 + host)
 }
 
-async fn tcp(to: SocketAddr, source: Option<Ipv4Addr>) -> Result<TcpStream> {
+async fn tcp(
+    to: SocketAddr,
+    source: Option<Ipv4Addr>,
+    receive_buffer: Option<u32>,
+) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
+    if let Some(size) = receive_buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
     if let Some(source) = source {
         socket.bind(SocketAddr::new(IpAddr::V4(source), 0))?;
     }
@@ -125,25 +179,30 @@ async fn tcp(to: SocketAddr, source: Option<Ipv4Addr>) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// One message after the other, as common clients do it.
-async fn socks5(stream: &mut TcpStream, target: SocketAddr, login: Option<&Login>) -> Result<()> {
+/// Asks for `command`, one message after the other, as common clients do it, and gives the address
+/// that the proxy has bound.
+async fn socks5(
+    stream: &mut TcpStream,
+    command: Command,
+    target: SocketAddr,
+    login: Option<&Login>,
+) -> Result<Target> {
     let credentials = login.map(|login| Credentials {
         username: login.user.clone(),
         password: login.password.clone(),
     });
-    let mut client = ClientHandshake::new(credentials, Command::Connect, Target::from(target))?;
+    let mut client = ClientHandshake::new(credentials, command, Target::from(target))?;
     stream.write_all(&client.greeting()).await?;
     let mut input = BytesMut::with_capacity(64);
     loop {
         match client.advance(&mut input)? {
-            ClientStep::Done(_) => break,
+            ClientStep::Done(bound) => return Ok(bound),
             ClientStep::Send(bytes) => stream.write_all(&bytes).await?,
             ClientStep::NeedMore => {
                 ensure!(stream.read_buf(&mut input).await? > 0, "the proxy hung up");
             }
         }
     }
-    Ok(())
 }
 
 async fn http_connect(

@@ -40,6 +40,12 @@ pub const TUNNEL_UPGRADE_BYTES: usize = 16 * 1024;
 /// Seconds by which the clocks of manager and PoP may differ when a token's expiry is checked.
 pub const TOKEN_LEEWAY_S: u64 = 30;
 
+/// Tunnels one node may have, so that no node takes the table of all others.
+///
+/// An edge can be told to keep 16. When its line comes back with a new address, as many dead ones
+/// stay until their heartbeat is missed; this leaves room for three such moments in a row.
+pub const MAX_TUNNELS_PER_NODE: usize = 64;
+
 // ---- Accepting ---------------------------------------------------------------------------------
 
 /// Connections taken from a listener before its task waits on readiness again: enough to amortise
@@ -112,9 +118,22 @@ pub const SESSION_MEMORY_MIB: u32 = 256;
 
 // ---- Sessions ----------------------------------------------------------------------------------
 
-/// Default of `open_timeout_s`, the longest an edge may take to answer an OPEN. A dial that
-/// loses its first three SYNs takes 7 s; browsers give up after some 20.
+/// Default of `open_timeout_s`, the longest until an edge has connected or refused, all edges together
+/// that are tried for a session. A dial that loses its first three SYNs takes 7 s; browsers give up
+/// after some 20.
 pub const OPEN_TIMEOUT_S: u32 = 15;
+
+/// How often a session may be opened again because the edge that had it failed it. Where a second
+/// and a third edge fail as well, the trouble is seldom the edge's, and the client should hear of it.
+pub const MAX_REOPENS: usize = 3;
+
+/// Most bytes of one client that are kept to open its session again with: a request with all its
+/// cookies, or a small upload. A client that has sent more is mostly one that has been answered.
+pub const KEPT_BYTES: usize = 64 * 1024;
+
+/// Most memory of one shard that may be kept for that: a thousand sessions at their bound, or a
+/// hundred thousand with a small request each. A session beyond it runs, but only once.
+pub const KEPT_BYTES_PER_SHARD: u64 = 64 * 1024 * 1024;
 
 /// How often to look whether a client is gone while nobody reads from it. Soon enough to free what
 /// the session holds, rare enough to cost nothing.
@@ -134,13 +153,40 @@ pub const TUNNEL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// lets us see the client close, reading without end would serve a flood.
 pub const FORWARD_SURPLUS: usize = 64 * 1024;
 
+// ---- UDP associations --------------------------------------------------------------------------
+
+/// Datagrams taken from one side of an association before its task waits on readiness again: at
+/// 1,400 bytes each some 90 KiB, as much as a burst of reads of a stream.
+pub const DATAGRAM_BURST: usize = 64;
+
+/// Room for one datagram: more than the 65,527 bytes that UDP over IPv6 can carry, so that none is
+/// ever cut.
+pub const DATAGRAM_ROOM: usize = 64 * 1024;
+
+/// A datagram that fills less of [`DATAGRAM_ROOM`] than this is copied out of it, so that a few
+/// bytes do not hold 64 KiB while they wait.
+pub const DATAGRAM_COPY_BELOW: usize = DATAGRAM_ROOM / 2;
+
+/// Socket buffers of an association, in each direction. The kernel's default of 208 KiB holds some
+/// 90 full-sized datagrams, which a sender of 100 Mbit/s fills in 10 ms; memory is used only by
+/// what waits.
+pub const DATAGRAM_SOCKET_BUFFER: usize = 1024 * 1024;
+
+/// Ports of a configured range that are tried for an association. With half of the range in use, all
+/// of 32 attempts fail once in four thousand million times.
+pub const UDP_PORT_ATTEMPTS: usize = 32;
+
+/// Longest an edge may take to confirm the end of an association, datagrams under way included.
+pub const ASSOCIATION_END_TIMEOUT: Duration = Duration::from_secs(5);
+
 // ---- Routing and hand-over ---------------------------------------------------------------------
 
-/// Random candidates among which the best tunnel is chosen. Two already avoid the worst; beyond
+/// Random nodes among which the best is chosen. Two already avoid the worst; beyond
 /// four the gain is lost in the noise of the measured RTT.
 pub const CANDIDATES: usize = 4;
 
-/// Tunnels of the choosing shard that are looked at when the best candidate is another shard's.
+/// Nodes with tunnels of the choosing shard that are looked at when the best candidate's tunnel is
+/// another shard's.
 pub const LOCAL_CANDIDATES: usize = 2;
 
 /// RTT assumed of a tunnel before its first measurement: a plausible line, so that a new tunnel
@@ -242,10 +288,15 @@ pub const PORT_RELEASE: Duration = Duration::from_secs(3);
 pub const PORT_RETRY: Duration = Duration::from_millis(20);
 
 const _: () = {
+    // So that a draw holds a node that has not failed the session yet, if there is one.
+    assert!(MAX_REOPENS < CANDIDATES);
+    // What a handshake may leave behind can be kept.
+    assert!(CLIENT_HANDSHAKE_BYTES <= KEPT_BYTES);
     assert!(SESSION_READ_MIN <= SESSION_READ_MAX);
     assert!(TUNNEL_READ_MIN <= TUNNEL_READ_MAX);
     assert!(titan_proto::limits::PROXY_MAX_HEAD + HANDSHAKE_READ <= CLIENT_HANDSHAKE_BYTES);
     assert!(TUNNEL_HEARTBEAT_S as u64 == titan_proto::limits::HEARTBEAT_INTERVAL.as_secs());
     assert!(RECORD_FRESH.as_secs() < RECORD_STALE.as_secs());
     assert!(TIMER_SLOTS.is_power_of_two());
+    assert!(DATAGRAM_ROOM > titan_proto::limits::MAX_DATAGRAM);
 };

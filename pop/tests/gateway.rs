@@ -2,8 +2,12 @@
 
 mod common;
 
+use std::collections::HashSet;
+
 use common::{DRIVERS, Edge, PASSWORD, USER, World, eventually, within};
-use titan_pop::{Config, Pop, StartError, config::IoChoice, net::Driver};
+use titan_pop::{
+    Config, Pop, StartError, config::IoChoice, limits::MAX_TUNNELS_PER_NODE, net::Driver,
+};
 
 #[tokio::test]
 async fn clients_move_to_the_shard_of_their_tunnel() {
@@ -59,6 +63,42 @@ async fn tunnels_are_spread_over_the_shards() {
         );
         world.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_node_has_so_many_tunnels_and_counts_once() {
+    let world = World::start_with(DRIVERS[0], |config| config.shards = 2).await;
+    let (pop, token) = (world.pop.tunnel_addr(), world.manager.token(1));
+    let mut edges = Vec::new();
+    for _ in 0..MAX_TUNNELS_PER_NODE {
+        edges.push(Edge::connect(pop, &token).await.expect("there is room"));
+    }
+    world.tunnels(MAX_TUNNELS_PER_NODE as u64).await;
+    assert_eq!(Edge::connect(pop, &token).await.err(), Some(429));
+    assert_eq!(
+        world.metric("tunnel_refusals{reason=\"too_many\"}").await,
+        1
+    );
+    let other = world.manager.token(2);
+    assert!(Edge::connect(pop, &other).await.is_ok(), "another node");
+    eventually("both nodes, with all their tunnels", async || {
+        let records = world.manager.state.lock().expect("not poisoned");
+        let nodes: HashSet<_> = records
+            .heartbeats
+            .iter()
+            .flat_map(|heartbeat| &heartbeat.connected)
+            .map(|connected| connected.node)
+            .collect();
+        let tunnels = records.heartbeats.last().map(|last| last.tunnels as usize);
+        nodes.len() == 2 && tunnels == Some(MAX_TUNNELS_PER_NODE + 1)
+    })
+    .await;
+    edges.remove(0).die();
+    eventually("a place that was given back", async || {
+        Edge::connect(pop, &token).await.is_ok()
+    })
+    .await;
+    world.stop().await;
 }
 
 #[tokio::test]

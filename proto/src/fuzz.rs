@@ -13,6 +13,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mux_input", crate::mux::fuzz::input),
     ("mux_operations", crate::mux::fuzz::operations),
     ("socks5_server", crate::socks5::fuzz_socks5_server),
+    ("socks5_udp", crate::socks5::fuzz_socks5_udp),
     ("target_codec", crate::addr::fuzz_target_codec),
     ("ws_deframer", crate::ws::fuzz::deframer),
     ("ws_upgrade", crate::ws::fuzz::upgrade),

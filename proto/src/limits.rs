@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::addr::MAX_ENCODED_TARGET;
+
 /// Bytes that HELLO grants in each new session, whatever the memory: what the opener may send before
 /// it hears anything. It fills 20 Mbit/s at 100 ms.
 pub const INITIAL_WINDOW: u32 = 256 * 1024;
@@ -107,7 +109,32 @@ pub const SMALL_GRANT: u32 = MIN_WINDOW / 4;
 /// proxy in between that does has no reason to cut so small.
 pub const SMALL_FRAGMENT: u64 = 1024;
 
-/// Payload of any frame but DATA. The longest is an OPEN with a 255-byte name and options, or a
+/// Largest UDP payload carried: what IPv4 can, 65,535 bytes less 20 of its header and 8 of UDP's
+/// (RFC 791 §3.1, RFC 768). IPv6 could carry 20 bytes more; no sender relies on them.
+pub const MAX_DATAGRAM: usize = 65_507;
+
+/// Payload of a DATAGRAM frame: an address and a datagram. Collected whole, so that a tunnel holds
+/// at most one incomplete one; longer than a DATA frame's [`MAX_FRAME`] by what the maxima demand.
+pub const MAX_DATAGRAM_PAYLOAD: usize = MAX_ENCODED_TARGET + MAX_DATAGRAM;
+
+/// Unsent datagrams a tunnel holds, beside the DATA of [`RING_BYTES`]: bulk data does not crowd them
+/// out, nor they it. 200 ms of a 20 Mbit/s uplink; what waits longer is of no use to a call or a
+/// game, and a download by QUIC is told to slow down by a loss.
+pub const DATAGRAM_RING_BYTES: usize = 512 * 1024;
+
+/// Least share of that for an association, however many compete. The first datagram in an
+/// association's queue is bound only by the whole.
+pub const MIN_DATAGRAM_SHARE: usize = 16 * 1024;
+
+/// Datagrams that arrived for an association and were not taken. Its consumer never waits for
+/// anything but its turn, and in one turn the tunnel's reader takes up to 1 MiB.
+pub const DATAGRAM_INBOX_BYTES: usize = 1024 * 1024;
+
+/// What a queued datagram costs beside its bytes: its place in the queue, its buffer's own
+/// bookkeeping. Empty datagrams would otherwise queue without bound.
+pub const DATAGRAM_OVERHEAD: usize = 128;
+
+/// Payload of any frame but DATA and DATAGRAM. The longest is an OPEN with a 255-byte name and options, or a
 /// RESET with [`MAX_RESET_TEXT`].
 pub const MAX_CONTROL_PAYLOAD: usize = 1024;
 
@@ -172,6 +199,9 @@ const _: () = {
     assert!(MIN_WRITE_BATCH <= FIRST_WRITE_BATCH && FIRST_WRITE_BATCH <= MAX_WRITE_BATCH);
     assert!(MIN_WRITE_BATCH.is_power_of_two() && MAX_WRITE_BATCH.is_power_of_two());
     assert!(OPEN_BACKLOG_BYTES < MAX_CONTROL_BYTES);
+    assert!(MIN_DATAGRAM_SHARE <= DATAGRAM_RING_BYTES);
+    assert!(MAX_DATAGRAM_PAYLOAD + DATAGRAM_OVERHEAD <= DATAGRAM_RING_BYTES);
+    assert!(MAX_DATAGRAM_PAYLOAD + DATAGRAM_OVERHEAD <= DATAGRAM_INBOX_BYTES);
     assert!(MAX_RESET_TEXT < MAX_CONTROL_PAYLOAD);
     assert!(MAX_SESSIONS <= u16::MAX as u32);
     assert!(IDLE_FRAMES_PER_S <= IDLE_FRAMES_BURST);

@@ -21,6 +21,9 @@ use titan_proto::{
 /// heartbeat was one.
 const LEFT: u32 = IDLE_FRAMES_BURST - 1;
 
+/// From or to 192.0.2.1:53, one byte.
+const DATAGRAM: &[u8] = &[1, 192, 0, 2, 1, 0, 53, b'x'];
+
 /// An end under test and a sound peer, with a session that both know.
 struct Victim {
     end: Connection,
@@ -116,6 +119,10 @@ fn idle_frames(victim: &Victim) -> Vec<(&'static str, Vec<u8>)> {
             victim.message(FrameKind::Credit, unknown, &[0, 1, 0, 0]),
         ),
         (
+            "late DATAGRAM",
+            victim.message(FrameKind::Datagram, unknown, DATAGRAM),
+        ),
+        (
             "CREDIT of 1",
             victim.message(FrameKind::Credit, own, &[0, 0, 0, 1]),
         ),
@@ -190,6 +197,20 @@ fn goaway_is_heard_once() {
     assert_eq!(heard, 1);
     let (fed, violation) = victim.flood(&goaway);
     assert_eq!((fed, violation), (LEFT - 999, Violation::Flood));
+}
+
+/// The peer passes on what others send, and can make none of them wait.
+#[test]
+fn datagrams_that_find_no_room_are_no_flood() {
+    let mut victim = Victim::new(Side::Edge);
+    let id = victim.peer.open(&OpenRequest::udp()).expect("offered");
+    exchange(&mut victim.peer, &mut victim.end, victim.now);
+    let datagram = victim.message(FrameKind::Datagram, Some(id), DATAGRAM);
+    for _ in 0..2 * IDLE_FRAMES_BURST {
+        assert_eq!(victim.feed(&datagram), Ok(()));
+    }
+    assert!(victim.end.unread_datagrams() > IDLE_FRAMES_BURST.into());
+    assert!(victim.still_serves());
 }
 
 #[test]

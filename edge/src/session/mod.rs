@@ -8,13 +8,17 @@
 //!
 //! DATA and FIN that arrive before the dial ends wait in the connection, bounded by the session's
 //! window, and are the first that the relay finds. A RESET that arrives before it ends the dial.
+//!
+//! A UDP session has no dial: its datagrams each have a target of their own, see [`udp`].
 
 mod catch;
 mod relay;
+mod udp;
 mod whoami;
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
+use bytes::BytesMut;
 use titan_proto::{
     addr::{Target, WHOAMI_HOST},
     mux::{Memory, OpenRequest, SessionKind},
@@ -41,6 +45,8 @@ pub(crate) struct Egress {
     pub(crate) metrics: Arc<Metrics>,
     /// What the sessions of all tunnels may hold, together.
     pub(crate) memory: Memory,
+    /// What datagrams are received into, whosever they are; empty while nobody does.
+    pub(crate) datagram_buffer: RefCell<BytesMut>,
 }
 
 /// Why a session did not end well.
@@ -90,11 +96,12 @@ pub(crate) async fn run(
 async fn serve(
     session: &Session,
     request: &OpenRequest,
-    egress: &Egress,
+    egress: &Rc<Egress>,
     facts: &Facts,
 ) -> Result<(), Failure> {
-    if request.kind != SessionKind::Tcp {
-        return Err(Reason::Unsupported.into());
+    if request.kind == SessionKind::Udp {
+        // In a box of its own: every session's task would have to have room for it.
+        return Box::pin(udp::serve(session, egress)).await;
     }
     if is_whoami(&request.target) {
         return whoami::serve(session, facts).await;

@@ -135,6 +135,18 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// Waits until the system shows what is expected.
+pub async fn until(mut reached: impl FnMut() -> bool) {
+    let waiting = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("reached");
+}
+
 /// Runs each test on both kinds of I/O.
 #[macro_export]
 macro_rules! on_both {

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use titan_proto::{
     addr::Target,
     mux::{
-        CloseCause, Connection, Event, OpenRequest, Payload, Received, Reset, SUBPROTOCOL,
-        SessionId, SessionKind, Settings, Side,
+        CloseCause, Connection, Datagram, DatagramPayload, Event, OpenRequest, Payload, Received,
+        Reset, SUBPROTOCOL, SessionId, SessionKind, Settings, Side,
     },
     ws::upgrade,
 };
@@ -390,6 +390,24 @@ impl PopSession {
         }
         assert_eq!(all.len(), len);
         Ok(all)
+    }
+
+    /// Sends a datagram in a UDP session.
+    pub fn send_datagram(&self, target: &Target, data: &[u8]) {
+        let datagram = DatagramPayload::copy_from(target, data).unwrap();
+        self.tunnel
+            .shared
+            .act(|connection| connection.send_datagram(self.id, datagram))
+            .unwrap();
+    }
+
+    /// The next datagram of a UDP session, or its end.
+    pub async fn datagram(&self) -> Received<Datagram> {
+        self.tunnel
+            .wait("a datagram", |inner| {
+                inner.connection.receive_datagram(self.id)
+            })
+            .await
     }
 
     fn room(&self, inner: &mut Inner) -> Option<Result<usize, Reset>> {

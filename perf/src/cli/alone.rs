@@ -5,17 +5,19 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::{
     delay::{self, Link},
     hold::{self, Unit},
     load::{self, Plan, Route, Work},
+    narrow::{self, Direction},
     sample::Roles,
     scenario::seconds,
     stall, storm,
     target::{self, Endpoints},
+    udp,
     via::{Login, Via},
 };
 
@@ -24,9 +26,13 @@ pub(super) struct TargetArgs {
     /// Address to serve on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     listen: IpAddr,
-    /// First of four ports, in the order source, sink, echo, answer; without it, free ones
+    /// First of five ports, in the order source, sink, echo, answer, and the echo of datagrams;
+    /// without it, free ones
     #[arg(long)]
     port: Option<u16>,
+    /// Bytes of the send buffer of each connection; without it, as the kernel sees fit
+    #[arg(long)]
+    send_buffer: Option<u32>,
 }
 
 /// Where load goes.
@@ -77,7 +83,7 @@ enum IdleUnit {
     /// Sessions to the echo service
     Sessions {
         #[command(flatten)]
-        route: RouteArgs,
+        route: Box<RouteArgs>,
         #[command(flatten)]
         idle: IdleLengths,
     },
@@ -98,6 +104,9 @@ struct IdleLengths {
     /// How many
     #[arg(long, default_value_t = 1_000)]
     count: usize,
+    /// How many while the CPU clocks are watched; as many as before without it
+    #[arg(long)]
+    watched: Option<usize>,
     /// Time for which they are held and the CPU clocks are watched
     #[arg(long = "seconds", value_parser = seconds, default_value = "15")]
     duration: Duration,
@@ -124,6 +133,38 @@ pub(super) struct StallArgs {
     /// Time of each of three measurements
     #[arg(long = "seconds", value_parser = seconds, default_value = "3")]
     duration: Duration,
+    /// Measure what thousands leave: their memory, and what a new session gets through. The target
+    /// needs --send-buffer then, or the kernel's memory for TCP runs out
+    #[arg(long)]
+    many: bool,
+    /// Source of that new session, if it is another one
+    #[arg(long)]
+    source: Option<SocketAddr>,
+}
+
+#[derive(Args)]
+pub(super) struct NarrowArgs {
+    /// Which way the bulk data goes
+    direction: Direction,
+    #[command(flatten)]
+    route: RouteArgs,
+    /// Megabits per second of the link, for the share that is kept
+    #[arg(long, default_value_t = 20.0)]
+    rate_mbit: f64,
+    /// Load before the measurement
+    #[arg(long = "warm-up-seconds", value_parser = seconds, default_value = "1")]
+    warm_up: Duration,
+    /// Time of the measurement
+    #[arg(long = "seconds", value_parser = seconds, default_value = "6")]
+    duration: Duration,
+}
+
+#[derive(Args)]
+pub(super) struct UdpArgs {
+    #[command(flatten)]
+    route: RouteArgs,
+    #[command(flatten)]
+    plan: udp::Plan,
 }
 
 #[derive(Args)]
@@ -160,19 +201,19 @@ pub(super) struct HoldTunnelsArgs {
 
 #[derive(Args)]
 pub(super) struct DelayArgs {
-    /// Address to listen on
-    #[arg(long)]
-    listen: SocketAddr,
-    /// Address to relay to
-    #[arg(long)]
-    to: SocketAddr,
+    /// Address to listen on. Given several times, the connections of all share the link
+    #[arg(long, required = true)]
+    listen: Vec<SocketAddr>,
+    /// Address to relay to, one for each that is listened on
+    #[arg(long, required = true)]
+    to: Vec<SocketAddr>,
     #[command(flatten)]
     link: Link,
 }
 
 impl TargetArgs {
     pub(super) async fn run(self) -> Result<()> {
-        let endpoints = target::start(self.listen, self.port)?;
+        let endpoints = target::start(self.listen, self.port, self.send_buffer)?;
         println!("{}", serde_json::to_string(&endpoints)?);
         std::future::pending().await
     }
@@ -186,8 +227,34 @@ impl IdleArgs {
 
 impl StallArgs {
     pub(super) async fn run(self) -> Result<()> {
-        let (route, watch) = (self.route.route(), &self.route.watch);
-        print(&stall::measure(&route, watch, self.stalled, self.duration).await?)
+        let (route, watch, count) = (self.route.route(), &self.route.watch, self.stalled);
+        if self.many {
+            let source = self.source.unwrap_or(route.endpoints.source);
+            let duration = self.duration;
+            return print(&stall::many(&route, watch, count, source, duration).await?);
+        }
+        print(&stall::measure(&route, watch, count, self.duration).await?)
+    }
+}
+
+impl NarrowArgs {
+    pub(super) async fn run(self) -> Result<()> {
+        let route = self.route.route();
+        let found = narrow::measure(&route, self.direction, self.warm_up, self.duration).await?;
+        print(&serde_json::json!({
+            "echo": found.echo,
+            "bulk_bytes_per_second": found.bulk,
+            "share_of_link": found.share(self.rate_mbit),
+        }))
+    }
+}
+
+impl UdpArgs {
+    pub(super) async fn run(self) -> Result<()> {
+        let Self { route, plan } = self;
+        let proxy = route.socks5.context("datagrams need --socks5")?;
+        let target = route.target.datagrams.context("no echo of datagrams")?;
+        print(&udp::measure(proxy, route.login.as_ref(), target, &plan, &route.watch).await?)
     }
 }
 
@@ -200,8 +267,11 @@ impl StormArgs {
 
 impl DelayArgs {
     pub(super) async fn run(self) -> Result<()> {
-        println!("{} to {}", self.listen, self.to);
-        delay::serve(self.listen, self.to, self.link).await
+        let (listen, to) = (self.listen.len(), self.to.len());
+        ensure!(listen == to, "{listen} --listen, but {to} --to");
+        let pairs: Vec<_> = self.listen.into_iter().zip(self.to).collect();
+        println!("{pairs:?}");
+        delay::serve(&pairs, self.link).await
     }
 }
 
@@ -256,7 +326,12 @@ impl IdleUnit {
                 )
             }
         };
-        print(&hold::measure(&unit, idle.count, idle.duration, &watch).await?)
+        let plan = hold::Plan {
+            count: idle.count,
+            watched: idle.watched.unwrap_or(idle.count),
+            duration: idle.duration,
+        };
+        print(&hold::measure(&unit, plan, &watch).await?)
     }
 }
 

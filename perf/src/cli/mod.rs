@@ -13,10 +13,10 @@ use tokio::{
 };
 
 use alone::{
-    DelayArgs, HoldSessionsArgs, HoldTunnelsArgs, IdleArgs, LoadArgs, StallArgs, StormArgs,
-    TargetArgs,
+    DelayArgs, HoldSessionsArgs, HoldTunnelsArgs, IdleArgs, LoadArgs, NarrowArgs, StallArgs,
+    StormArgs, TargetArgs, UdpArgs,
 };
-use whole::{CompareArgs, CountsArgs, FlameArgs, RunArgs, ShowArgs};
+use whole::{CompareArgs, CountsArgs, FlameArgs, RunArgs, ShowArgs, SoakArgs};
 
 /// Whole-system measurement of Titan IP Overlay, beside other programs in the same run.
 #[derive(Parser)]
@@ -36,12 +36,19 @@ enum Command {
     Idle(IdleArgs),
     /// Measure one session alone and beside sessions that are never read
     Stall(StallArgs),
+    /// Measure small echoes beside a session that fills a link
+    Narrow(NarrowArgs),
+    /// Echo datagrams through SOCKS5 UDP ASSOCIATE
+    Udp(UdpArgs),
     /// Connect edges, cut them all, and measure how they come back
     Storm(StormArgs),
     /// Relay TCP with a delay, and with a rate, losses and small pieces if wanted
     Delay(DelayArgs),
     /// Start everything, run all scenarios, print a table and write the figures
     Run(RunArgs),
+    /// Load manager, PoP and edges for minutes or hours while edges are killed, and check that
+    /// nothing is lost, changed or left behind
+    Soak(SoakArgs),
     /// Show two files of figures beside each other
     Compare(CompareArgs),
     /// Print a file of figures as tables, and draw its charts
@@ -85,7 +92,10 @@ impl Command {
             Self::Load(args) => args.run().await,
             Self::Idle(args) => args.run().await,
             Self::Stall(args) => args.run().await,
+            Self::Narrow(args) => args.run().await,
+            Self::Udp(args) => args.run().await,
             Self::Storm(args) => args.run().await,
+            Self::Soak(args) => args.run().await,
             Self::Delay(args) => args.run().await,
             Self::Run(args) => args.run().await,
             Self::Compare(args) => args.run(),

@@ -10,6 +10,7 @@ use crate::{
     load::Work,
     report::{Report, chart, compare, page, table},
     scenario::{Bench, Lengths, Scenario, seconds},
+    soak,
     subject::{Io, Peer, Subject, Titan},
 };
 
@@ -68,12 +69,40 @@ pub(super) struct RunArgs {
     /// Shards of the PoP
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// Edges that share the load where a scenario does not say how many
+    #[arg(long, default_value_t = 1)]
+    edges: usize,
     /// How PoP and edge wait for their sockets
     #[arg(long, default_value = "auto")]
     io: Io,
     /// File for the figures
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/out/report.json"))]
     out: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct SoakArgs {
+    #[command(flatten)]
+    plan: soak::Plan,
+    /// How PoP and edges wait for their sockets
+    #[arg(long, default_value = "auto")]
+    io: Io,
+    /// File for what is found
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/out/soak.json"))]
+    out: PathBuf,
+}
+
+impl SoakArgs {
+    pub(super) async fn run(self) -> Result<()> {
+        let outcome = soak::run(&self.plan, self.io).await?;
+        soak::write(&outcome, &self.out)?;
+        println!("\n{}", outcome.text());
+        println!("found: {}", self.out.display());
+        let broken = outcome.broken();
+        let broken: Vec<_> = broken.iter().map(|check| &*check.what).collect();
+        ensure!(broken.is_empty(), "does not hold: {}", broken.join("; "));
+        Ok(())
+    }
 }
 
 impl RunArgs {
@@ -86,9 +115,13 @@ impl RunArgs {
             ("sessions", lengths.sessions.to_string()),
             ("idle sessions", lengths.idle_sessions.to_string()),
             ("idle tunnels", lengths.idle_tunnels.to_string()),
+            ("many tunnels", lengths.many_tunnels.to_string()),
             ("stalled", lengths.stalled.to_string()),
+            ("many stalled", lengths.many_stalled.to_string()),
+            ("datagrams", lengths.datagrams.count.to_string()),
             ("storm", lengths.storm.to_string()),
             ("shards", self.shards.to_string()),
+            ("edges", self.edges.to_string()),
             ("io", format!("{:?}", self.io).to_lowercase()),
         ];
         let settings = settings
@@ -117,7 +150,7 @@ impl RunArgs {
         let titan = Titan {
             shards: self.shards,
             io: self.io,
-            with_edge: true,
+            edges: self.edges,
         };
         let mut subjects = vec![Subject::Titan(titan)];
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
@@ -135,7 +168,7 @@ impl FlameArgs {
         let titan = Titan {
             shards: 1,
             io: self.io,
-            with_edge: true,
+            edges: 1,
         };
         let report = Report::new(Vec::new())?;
         let bench = Bench::new(vec![Subject::Titan(titan)], Lengths::default(), report).await?;

@@ -10,15 +10,17 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
-    sample::{self, Cpu, Roles},
+    limits::MEMORY_INTERVAL,
+    sample::{self, Cpu, Resident, Roles},
     target::{Endpoints, Service},
     via::Via,
 };
 pub use meter::{Latency, Meter, histogram_us};
+pub(crate) use talk::echo;
 
 /// What each client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -82,6 +84,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// CPU time that each role used in that time.
     pub cpu: Cpu,
+    /// Most resident memory that each role had in that time.
+    pub peak: Resident,
     /// How long each echo or connection took.
     pub latency: Option<Latency>,
 }
@@ -119,7 +123,7 @@ pub async fn run(plan: &Plan, route: &Route, watched: &Roles) -> Result<Outcome>
                 match work {
                     Work::Down => clients.spawn(bulk::down(stream, meter)),
                     Work::Up => clients.spawn(bulk::up(stream, meter)),
-                    Work::Echo | Work::Churn => clients.spawn(talk::echo(stream, meter)),
+                    Work::Echo | Work::Churn => clients.spawn(echo(stream, meter)),
                 };
             }
         }
@@ -144,14 +148,28 @@ async fn measure(plan: &Plan, meter: &Meter, watched: &Roles) -> Result<Outcome>
         meter.units(),
         meter.failures(),
     );
-    sleep(plan.duration).await;
+    let peak = peak_until(start + plan.duration, watched).await?;
     Ok(Outcome {
         units: meter.units() - units,
         failures: meter.failures() - failures,
         elapsed: start.elapsed(),
         cpu: sample::used(&cpu, &watched.cpu()?),
+        peak,
         latency: meter.take_latency(),
     })
+}
+
+/// Looks at the resident memory until `end` and gives the most that each role had.
+async fn peak_until(end: Instant, watched: &Roles) -> Result<Resident> {
+    let mut peak = watched.resident()?;
+    while Instant::now() < end {
+        sleep_until(end.min(Instant::now() + MEMORY_INTERVAL)).await;
+        for (role, bytes) in watched.resident()? {
+            let most = peak.entry(role).or_default();
+            *most = bytes.max(*most);
+        }
+    }
+    Ok(peak)
 }
 
 #[cfg(test)]
@@ -162,7 +180,7 @@ mod tests {
     use crate::target;
 
     async fn outcome(work: Work) -> Outcome {
-        let endpoints = target::start(Ipv4Addr::LOCALHOST.into(), None).unwrap();
+        let endpoints = target::start(Ipv4Addr::LOCALHOST.into(), None, None).unwrap();
         let route = Route {
             via: Via::Direct,
             endpoints,
@@ -185,6 +203,7 @@ mod tests {
             assert_eq!(outcome.failures, 0, "{work:?}");
             assert!(outcome.cpu_per_unit("me").unwrap() > 0.0, "{work:?}");
             assert!(outcome.rate() > 0.0, "{work:?}");
+            assert!(outcome.peak["me"] > 0, "{work:?}");
             let has_latency = matches!(work, Work::Echo | Work::Churn);
             assert_eq!(outcome.latency.is_some(), has_latency, "{work:?}");
         }

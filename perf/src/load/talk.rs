@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Sends a small message and waits for it to come back, for ever.
-pub(super) async fn echo(mut stream: TcpStream, meter: Arc<Meter>) -> Result<()> {
+pub(crate) async fn echo(mut stream: TcpStream, meter: Arc<Meter>) -> Result<()> {
     let mut buffer = [7; ECHO_LEN];
     loop {
         let start = Instant::now();

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Figure, Metric, Report};
 
 /// Charts by file name, and what each shows.
-const CHARTS: [(&str, &[Metric]); 3] = [
+const CHARTS: [(&str, &[Metric]); 4] = [
     (
         "cpu.svg",
         &[
@@ -22,7 +22,17 @@ const CHARTS: [(&str, &[Metric]); 3] = [
         &[
             Metric::MemoryPerSession,
             Metric::MemoryPerTunnel,
+            Metric::BulkMemory,
             Metric::StallGrowth,
+        ],
+    ),
+    (
+        "narrow.svg",
+        &[
+            Metric::NarrowEchoDownP99,
+            Metric::NarrowShareDown,
+            Metric::NarrowEchoUpP99,
+            Metric::NarrowShareUp,
         ],
     ),
     (

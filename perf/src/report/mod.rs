@@ -4,8 +4,10 @@
 pub mod chart;
 pub mod compare;
 mod machine;
+mod metric;
 pub mod page;
 pub mod table;
+pub mod targets;
 
 use std::{fs, path::Path};
 
@@ -13,6 +15,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub use machine::Machine;
+pub use metric::Metric;
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +28,12 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// What was found.
     pub figures: Vec<Figure>,
+    /// Scenarios and how many seconds each took.
+    #[serde(default)]
+    pub times: Vec<(String, f64)>,
+    /// What could not be measured because the program does not offer it.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Scenarios that failed, and why.
     #[serde(default)]
     pub failures: Vec<String>,
@@ -48,134 +57,6 @@ pub const WHOLE: &str = "whole";
 
 /// Subject and role of the plain relay that ratios refer to.
 pub const REFERENCE: (&str, &str) = ("haproxy", "relay");
-
-/// The quantities, in the order of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// CPU for bulk data from target to client.
-    CpuPerGbDown,
-    /// CPU for bulk data from client to target.
-    CpuPerGbUp,
-    /// CPU for 64 bytes there and back.
-    CpuPerEcho,
-    /// CPU for a connection with password, one byte each way, and its end.
-    CpuPerConnection,
-    /// The same by HTTP CONNECT.
-    CpuPerHttpConnect,
-    /// Bulk throughput of all sessions, down.
-    ThroughputDown,
-    /// Bulk throughput of all sessions, up.
-    ThroughputUp,
-    /// 99th percentile of a small echo.
-    EchoP99,
-    /// 99th percentile of a connection.
-    ConnectionP99,
-    /// Resident memory of an idle session.
-    MemoryPerSession,
-    /// Resident memory of an idle tunnel.
-    MemoryPerTunnel,
-    /// CPU of idle tunnels with their heartbeats.
-    CpuIdleTunnels,
-    /// What one session keeps of its throughput beside sessions that are never read.
-    StallKept,
-    /// By how much memory grew for those.
-    StallGrowth,
-    /// Connection and first answered byte with a delayed link.
-    DelayedFirstByte,
-    /// Throughput of one session, down, with a delayed link.
-    DelayedDown,
-    /// Throughput of one session, up, with a delayed link.
-    DelayedUp,
-    /// Time until every edge of a storm is back.
-    StormTime,
-    /// CPU for each edge of a storm.
-    StormCpu,
-    /// Requests per second of wrk against nginx through the HTTP proxy.
-    WrkProxyRate,
-    /// CPU for each of them.
-    WrkProxyCpu,
-    /// Requests that failed.
-    WrkProxyFailed,
-    /// Requests per second of wrk against the manager.
-    WrkApiRate,
-    /// CPU for each of them.
-    WrkApiCpu,
-    /// Requests that failed.
-    WrkApiFailed,
-}
-
-impl Metric {
-    /// What it is called.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::CpuPerGbDown => "CPU per GB down",
-            Self::CpuPerGbUp => "CPU per GB up",
-            Self::CpuPerEcho => "CPU per 64-byte echo",
-            Self::CpuPerConnection => "CPU per new connection",
-            Self::CpuPerHttpConnect => "CPU per new connection, HTTP CONNECT",
-            Self::ThroughputDown => "bulk throughput down",
-            Self::ThroughputUp => "bulk throughput up",
-            Self::EchoP99 => "64-byte echo, p99",
-            Self::ConnectionP99 => "new connection, p99",
-            Self::MemoryPerSession => "memory per idle session",
-            Self::MemoryPerTunnel => "memory per idle tunnel",
-            Self::CpuIdleTunnels => "CPU of 10,000 idle tunnels",
-            Self::StallKept => "throughput kept beside stalled sessions",
-            Self::StallGrowth => "memory grown by stalled sessions",
-            Self::DelayedFirstByte => "connect and first byte at 50 ms RTT",
-            Self::DelayedDown => "one session down at 50 ms RTT",
-            Self::DelayedUp => "one session up at 50 ms RTT",
-            Self::StormTime => "all edges of a storm back within",
-            Self::StormCpu => "CPU per reconnecting edge",
-            Self::WrkProxyRate => "wrk through the HTTP proxy",
-            Self::WrkProxyCpu => "CPU per request through the HTTP proxy",
-            Self::WrkProxyFailed => "failed requests through the HTTP proxy",
-            Self::WrkApiRate => "wrk against the manager",
-            Self::WrkApiCpu => "CPU per request to the manager",
-            Self::WrkApiFailed => "failed requests to the manager",
-        }
-    }
-
-    /// Its unit.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::CpuPerGbDown | Self::CpuPerGbUp => "s/GB",
-            Self::CpuPerEcho
-            | Self::CpuPerConnection
-            | Self::CpuPerHttpConnect
-            | Self::StormCpu
-            | Self::WrkProxyCpu
-            | Self::WrkApiCpu
-            | Self::EchoP99
-            | Self::ConnectionP99 => "µs",
-            Self::ThroughputDown | Self::ThroughputUp | Self::DelayedDown | Self::DelayedUp => {
-                "MB/s"
-            }
-            Self::MemoryPerSession | Self::MemoryPerTunnel => "KiB",
-            Self::StallGrowth => "MiB",
-            Self::StallKept | Self::CpuIdleTunnels => "%",
-            Self::DelayedFirstByte => "ms",
-            Self::StormTime => "s",
-            Self::WrkProxyRate | Self::WrkApiRate => "1/s",
-            Self::WrkProxyFailed | Self::WrkApiFailed => "",
-        }
-    }
-
-    /// Whether more of it is better.
-    pub fn more_is_better(self) -> bool {
-        matches!(
-            self,
-            Self::ThroughputDown
-                | Self::ThroughputUp
-                | Self::StallKept
-                | Self::DelayedDown
-                | Self::DelayedUp
-                | Self::WrkProxyRate
-                | Self::WrkApiRate
-        )
-    }
-}
 
 impl Figure {
     /// The median of the runs.
@@ -202,6 +83,8 @@ impl Report {
             machine: Machine::here()?,
             settings,
             figures: Vec::new(),
+            times: Vec::new(),
+            notes: Vec::new(),
             failures: Vec::new(),
         })
     }

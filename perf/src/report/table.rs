@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Metric, Report, WHOLE};
+use super::{Metric, Report, WHOLE, targets};
 
 /// A column: whose figures, and which side's where the figure has sides.
 struct Column {
@@ -31,10 +31,14 @@ const fn column(title: &'static str, subject: &'static str, role: &'static str) 
 
 /// The whole report.
 pub fn markdown(report: &Report) -> String {
-    let mut text = String::new();
+    let mut text = targets::markdown(report);
+    if !text.is_empty() {
+        text.push('\n');
+    }
     sided(report, &mut text);
     text.push('\n');
     whole(report, &mut text);
+    remarks(report, &mut text);
     text
 }
 
@@ -96,18 +100,37 @@ fn whole(report: &Report, text: &mut String) {
     }
 }
 
-fn title(metric: Metric) -> String {
+/// What was not measured, and how long everything took.
+fn remarks(report: &Report, text: &mut String) {
+    for note in report.notes.iter().chain(&report.failures) {
+        let _ = write!(text, "\nNot measured: {note}.\n");
+    }
+    if !report.times.is_empty() {
+        let times = report.times.iter();
+        let times: Vec<_> = times
+            .map(|(name, seconds)| format!("{name} {seconds:.0} s"))
+            .collect();
+        let total: f64 = report.times.iter().map(|(_, seconds)| seconds).sum();
+        let _ = write!(
+            text,
+            "\nTime of each scenario: {}; {total:.0} s in all.\n",
+            times.join(", ")
+        );
+    }
+}
+
+pub(super) fn title(metric: Metric) -> String {
     match metric.unit() {
         "" => metric.title().to_owned(),
         unit => format!("{}, {unit}", metric.title()),
     }
 }
 
-fn cell(metric: Metric, value: Option<f64>) -> String {
+pub(super) fn cell(metric: Metric, value: Option<f64>) -> String {
     let Some(value) = value else {
         return String::new();
     };
-    if metric.unit().is_empty() || value.abs() >= 100.0 {
+    if metric.is_count() || value.abs() >= 100.0 {
         format!("{value:.0}")
     } else if value.abs() >= 10.0 {
         format!("{value:.1}")

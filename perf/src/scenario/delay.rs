@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Half of the round trip.
-const ONE_WAY: Duration = Duration::from_millis(25);
+pub(super) const ONE_WAY: Duration = Duration::from_millis(25);
 
 /// Connections whose first byte is waited for; the median counts.
 const CONNECTIONS: usize = 15;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::Bench;
+use super::{Bench, Lengths};
 use crate::{
     hold::{self, Idle, Unit},
     report::Metric,
@@ -20,20 +20,39 @@ use crate::{
 pub(super) async fn sessions(bench: &mut Bench) -> Result<()> {
     let stage = bench.stage();
     for subject in bench.subjects.clone() {
-        let count = bench.lengths.idle_sessions;
+        let name = subject.name().to_owned();
+        let (subject, count) = many_sessions(&bench.lengths, subject);
         let running = subject.start(&stage).await?;
         let measured = hold_sessions(bench, &running, count).await;
         let logs = running.logs();
         running.stop().await;
-        let name = subject.name();
         measured.with_context(|| format!("{count} idle sessions through {name}\n{logs}"))?;
     }
     Ok(())
 }
 
+/// The subject as it can hold the sessions, and how many: an exit has two descriptors for each.
+fn many_sessions(lengths: &Lengths, subject: Subject) -> (Subject, usize) {
+    match subject {
+        Subject::Titan(titan) => {
+            let edges = lengths.idle_edges;
+            (
+                Subject::Titan(Titan { edges, ..titan }),
+                lengths.idle_sessions,
+            )
+        }
+        peer @ Subject::Peer(_) => (peer, lengths.idle_sessions.min(lengths.peer_sessions)),
+    }
+}
+
 async fn hold_sessions(bench: &mut Bench, running: &Running, count: usize) -> Result<()> {
     let unit = Unit::Session(running.route().clone());
-    let idle = hold::measure(&unit, count, Duration::ZERO, running.roles()).await?;
+    let plan = hold::Plan {
+        count,
+        watched: count,
+        duration: Duration::ZERO,
+    };
+    let idle = hold::measure(&unit, plan, running.roles()).await?;
     note(bench, Metric::MemoryPerSession, &running.name, &idle);
     Ok(())
 }
@@ -48,7 +67,7 @@ pub(super) async fn tunnels(bench: &mut Bench) -> Result<()> {
         match &subject {
             Subject::Titan(titan) => {
                 let alone = Subject::Titan(Titan {
-                    with_edge: false,
+                    edges: 0,
                     ..titan.clone()
                 });
                 let running = alone.start(&stage).await?;
@@ -71,17 +90,23 @@ async fn hold_tunnels(bench: &mut Bench, running: &Running) -> Result<()> {
         manager_url: control.url.clone(),
         enrolment_key: control.enrolment_key.clone(),
     };
-    let (count, duration) = (bench.lengths.idle_tunnels, bench.lengths.heartbeats);
-    let idle = hold::measure(&unit, count, duration, running.roles()).await?;
+    let plan = hold::Plan {
+        count: bench.lengths.idle_tunnels,
+        watched: bench.lengths.many_tunnels,
+        duration: bench.lengths.heartbeats,
+    };
+    let idle = hold::measure(&unit, plan, running.roles()).await?;
     note(bench, Metric::MemoryPerTunnel, &running.name, &idle);
     for (role, &percent) in &idle.cpu_percent {
         #[expect(clippy::cast_precision_loss, reason = "at most thousands")]
-        let of_ten_thousand = percent * 10_000.0 / count as f64;
-        bench
-            .report
-            .add(Metric::CpuIdleTunnels, &running.name, role, of_ten_thousand);
+        let of_ten_thousand = percent * 10_000.0 / idle.watched as f64;
+        let name = &running.name;
+        let metrics = [Metric::CpuManyTunnels, Metric::CpuIdleTunnels];
+        bench.report.add(metrics[0], name, role, percent);
+        bench.report.add(metrics[1], name, role, of_ten_thousand);
+        let (count, time) = (idle.watched, plan.duration);
         bench.say(&format!(
-            "{count} idle tunnels: {role} {percent:.2} % of a core"
+            "{count} idle tunnels: {role} {percent:.2} % of a core for {time:?}"
         ));
     }
     Ok(())
@@ -110,6 +135,7 @@ async fn peer_tunnels(bench: &mut Bench, subject: &Subject) -> Result<()> {
     let idle = Idle {
         count,
         bytes_per_unit,
+        watched: 0,
         cpu_percent: BTreeMap::new(),
     };
     note(bench, Metric::MemoryPerTunnel, subject.name(), &idle);

@@ -7,6 +7,7 @@ use super::{Bench, Lengths};
 use crate::{
     load::{self, Outcome, Plan, Route, Work},
     report::{Metric, WHOLE},
+    sample::Resident,
     subject::{Running, Stage},
     via::Via,
 };
@@ -30,39 +31,69 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
 }
 
 async fn rounds(bench: &mut Bench, running: &mut [Running]) -> Result<()> {
+    let fresh = running.iter().map(|subject| subject.fresh().clone());
+    let fresh: Vec<Resident> = fresh.collect();
     for round in 1..=bench.lengths.rounds {
+        let mut peaks = fresh.clone();
         for work in Work::ALL {
-            for subject in running.iter_mut() {
+            for (subject, peak) in running.iter_mut().zip(&mut peaks) {
                 let route = subject.route().clone();
                 let outcome = load_one(&bench.lengths, work, &route, subject).await?;
                 note(bench, work, &subject.name, &outcome);
                 bench.say(&line(round, work, &subject.name, &outcome));
+                if matches!(work, Work::Down | Work::Up) {
+                    raise(peak, &outcome.peak);
+                }
             }
         }
+        for ((subject, fresh), peak) in running.iter().zip(&fresh).zip(&peaks) {
+            note_memory(bench, &subject.name, fresh, peak);
+        }
         for subject in running.iter_mut() {
-            let Via::Socks5 { proxy, login } = subject.route().via.clone() else {
-                continue;
-            };
-            if subject.control().is_none() {
-                continue;
-            }
-            let endpoints = subject.route().endpoints;
-            let route = Route {
-                via: Via::Connect { proxy, login },
-                endpoints,
-            };
-            let outcome = load_one(&bench.lengths, Work::Churn, &route, subject).await?;
-            add_cpu(
-                bench,
-                Metric::CpuPerHttpConnect,
-                &subject.name,
-                &outcome,
-                1e6,
-            );
-            bench.say(&line(round, Work::Churn, "titan by HTTP CONNECT", &outcome));
+            http_connect(bench, round, subject).await?;
         }
     }
     Ok(())
+}
+
+/// New connections by HTTP CONNECT, where the subject is this project's.
+async fn http_connect(bench: &mut Bench, round: usize, subject: &mut Running) -> Result<()> {
+    let Via::Socks5 { proxy, login } = subject.route().via.clone() else {
+        return Ok(());
+    };
+    if subject.control().is_none() {
+        return Ok(());
+    }
+    let endpoints = subject.route().endpoints;
+    let route = Route {
+        via: Via::Connect { proxy, login },
+        endpoints,
+    };
+    let outcome = load_one(&bench.lengths, Work::Churn, &route, subject).await?;
+    let metric = Metric::CpuPerHttpConnect;
+    add_cpu(bench, metric, &subject.name, &outcome, 1e6);
+    bench.say(&line(round, Work::Churn, "titan by HTTP CONNECT", &outcome));
+    Ok(())
+}
+
+/// Raises each role's peak to another one.
+fn raise(peak: &mut Resident, other: &Resident) {
+    for (role, &bytes) in other {
+        let most = peak.entry(role.clone()).or_default();
+        *most = bytes.max(*most);
+    }
+}
+
+fn note_memory(bench: &mut Bench, subject: &str, fresh: &Resident, peak: &Resident) {
+    let mut line = format!("{subject} under bulk load:");
+    for (role, &bytes) in peak.iter().filter(|(role, _)| *role != "manager") {
+        let grown = bytes.saturating_sub(fresh.get(role).copied().unwrap_or_default());
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let mib = grown as f64 / f64::from(1 << 20);
+        bench.report.add(Metric::BulkMemory, subject, role, mib);
+        line += &format!(" {role} {mib:.1} MiB");
+    }
+    bench.say(&line);
 }
 
 async fn load_one(

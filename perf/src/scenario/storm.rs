@@ -20,7 +20,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<()> {
             continue;
         };
         let alone = Subject::Titan(Titan {
-            with_edge: false,
+            edges: 0,
             ..titan.clone()
         });
         let running = alone.start(&stage).await?;

@@ -20,6 +20,9 @@ use crate::{
 /// Connections of wrk.
 const CONNECTIONS: usize = 32;
 
+/// The PoP's counter of proxy clients.
+const ACCEPTED: &str = "titan_pop_clients_total";
+
 /// What the Lua scripts print at the end.
 #[derive(Debug, Deserialize)]
 struct Summary {
@@ -61,7 +64,16 @@ async fn both(bench: &mut Bench, running: &Running, nginx: SocketAddr) -> Result
             format!("Basic {}", BASE64.encode(login)),
         ),
     ];
+    let pop = control.pop.as_ref().context("the PoP has no admin port")?;
+    let before = pop.page().await?.get(ACCEPTED)?;
     let mut through = measure(bench, running, "proxy", &format!("http://{proxy}"), &env).await?;
+    let accepted = pop.page().await?.get(ACCEPTED)? - before;
+    // One for each of wrk's connections, unless the PoP does not keep them alive.
+    let (metric, name) = (Metric::WrkProxyConnections, &running.name);
+    bench.report.add(metric, name, WHOLE, accepted);
+    bench.say(&format!(
+        "{accepted} connections for {CONNECTIONS} of wrk's"
+    ));
     through.1.remove("manager");
     use Metric::{WrkApiCpu, WrkApiFailed, WrkApiRate};
     use Metric::{WrkProxyCpu, WrkProxyFailed, WrkProxyRate};

@@ -3,7 +3,10 @@
 mod peer;
 mod titan;
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -13,7 +16,8 @@ use crate::{
     fleet::Admin,
     load::Route,
     process::{Process, free_address},
-    sample::Roles,
+    sample::{Resident, Roles},
+    scrape::Scrape,
     target::Endpoints,
     via::Login,
 };
@@ -87,6 +91,7 @@ pub struct Running {
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) roles: Roles,
+    pub(crate) fresh: Resident,
     pub(crate) route: Route,
     pub(crate) control: Option<Control>,
 }
@@ -102,12 +107,20 @@ pub struct Control {
     pub enrolment_key: String,
     /// The user of the route.
     pub login: Login,
+    /// The PoP's admin port, once there is a PoP.
+    pub pop: Option<Scrape>,
 }
 
 impl Running {
     /// The processes that figures are charged to.
     pub fn roles(&self) -> &Roles {
         &self.started.roles
+    }
+
+    /// Their memory before any load: this project's before the first login, whose check takes
+    /// memory that an allocator may keep and give to buffers later.
+    pub fn fresh(&self) -> &Resident {
+        &self.started.fresh
     }
 
     /// How clients reach the targets through it.
@@ -126,6 +139,11 @@ impl Running {
     /// One has; the message holds what was logged.
     pub fn check(&mut self) -> Result<()> {
         self.parts.check()
+    }
+
+    /// Where its files are, for as long as it runs.
+    pub fn directory(&self) -> &Path {
+        self.parts.directory()
     }
 
     /// What its programs have logged last.
@@ -164,6 +182,15 @@ impl Parts {
         })
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Takes charge of a program that was started elsewhere.
+    pub(crate) fn keep(&mut self, process: Process) {
+        self.processes.push(process);
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
@@ -187,18 +214,19 @@ impl Parts {
         self.processes.last_mut().context("just pushed")
     }
 
-    /// Puts `link` in front of `to` and gives the address to dial instead.
+    /// Puts `link` in front of every address of `to`, one link for all, and gives the addresses to
+    /// dial instead.
     pub(crate) async fn delay(
         &mut self,
         link: &Link,
-        to: std::net::SocketAddr,
-    ) -> Result<std::net::SocketAddr> {
-        let listen = free_address()?;
-        let mut args = vec![
-            "delay".to_owned(),
-            format!("--listen={listen}"),
-            format!("--to={to}"),
-        ];
+        to: &[SocketAddr],
+    ) -> Result<Vec<SocketAddr>> {
+        let (mut listen, mut args) = (Vec::new(), vec!["delay".to_owned()]);
+        for to in to {
+            let near = free_address()?;
+            args.extend([format!("--listen={near}"), format!("--to={to}")]);
+            listen.push(near);
+        }
         args.extend(link.args());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let relay = self.spawn(&std::env::current_exe()?, &args, &[])?;

@@ -99,7 +99,7 @@ impl Peer {
     pub(super) async fn start(&self, parts: &mut Parts, stage: &Stage) -> Result<Started> {
         let (listen, targets) = (free_address()?, self.targets(parts, stage).await?);
         let dial = match (&stage.link, self.kind) {
-            (Some(link), Kind::Tunnel) => parts.delay(link, listen).await?,
+            (Some(link), Kind::Tunnel) => parts.delay(link, &[listen]).await?[0],
             _ => listen,
         };
         let mut env = environment(parts, &targets, stage)?;
@@ -120,6 +120,7 @@ impl Peer {
         let probe = || async { route.via.dial(route.endpoints.echo, None).await };
         until_ok("a connection through it", probe).await?;
         Ok(Started {
+            fresh: roles.resident()?,
             roles,
             route,
             control: None,
@@ -131,13 +132,9 @@ impl Peer {
         let (Some(link), Kind::Relay) = (&stage.link, self.kind) else {
             return Ok(stage.endpoints);
         };
-        let mut delayed = HashMap::new();
-        for service in Service::ALL {
-            delayed.insert(
-                service,
-                parts.delay(link, stage.endpoints.of(service)).await?,
-            );
-        }
+        let targets = Service::ALL.map(|service| stage.endpoints.of(service));
+        let delayed = parts.delay(link, &targets).await?;
+        let delayed: HashMap<_, _> = Service::ALL.into_iter().zip(delayed).collect();
         Endpoints::try_from_fn(|service| Ok(delayed[&service]))
     }
 }

@@ -1,15 +1,16 @@
 //! Manager, PoP and edge, each as the program an operator runs.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Control, Parts, Stage, Started};
 use crate::{
     fleet::{Admin, Manager},
     load::Route,
-    process::{free_address, sibling, until_ok},
+    process::{Process, free_address, sibling, until_ok},
     sample::Roles,
+    scrape::Scrape,
     via::{Login, Via},
 };
 
@@ -23,8 +24,8 @@ pub struct Titan {
     pub shards: usize,
     /// How PoP and edge wait for their sockets.
     pub io: Io,
-    /// Whether an edge is started, too, or only PoP and manager.
-    pub with_edge: bool,
+    /// Edges that are started besides PoP and manager.
+    pub edges: usize,
 }
 
 /// How PoP and edge wait for their sockets.
@@ -44,7 +45,7 @@ impl Default for Titan {
         Self {
             shards: 1,
             io: Io::Auto,
-            with_edge: true,
+            edges: 1,
         }
     }
 }
@@ -52,14 +53,24 @@ impl Default for Titan {
 impl Titan {
     pub(super) async fn start(&self, parts: &mut Parts, stage: &Stage) -> Result<Started> {
         let mut roles = Roles::default();
-        let control = start_manager(parts, &mut roles).await?;
-        let proxy = self.start_pop(parts, &mut roles, &control, stage).await?;
+        let mut control = start_manager(parts, &mut roles).await?;
+        let proxy = self
+            .start_pop(parts, &mut roles, &mut control, stage)
+            .await?;
         let via = Via::Socks5 {
             proxy,
             login: Some(control.login.clone()),
         };
-        if self.with_edge {
-            self.start_edge(parts, &mut roles, &control)?;
+        for index in 0..self.edges {
+            let edge = control.start_edge(parts.directory(), index, self.io)?;
+            roles.add("edge", edge.pid());
+            parts.keep(edge);
+        }
+        if self.edges > 0 {
+            control.until_tunnels(self.edges).await?;
+        }
+        let fresh = roles.resident()?;
+        if self.edges > 0 {
             let probe = || via.dial(stage.endpoints.echo, None);
             until_ok("a connection through PoP and edge", probe).await?;
         }
@@ -69,6 +80,7 @@ impl Titan {
         };
         Ok(Started {
             roles,
+            fresh,
             route,
             control: Some(control),
         })
@@ -78,41 +90,67 @@ impl Titan {
         &self,
         parts: &mut Parts,
         roles: &mut Roles,
-        control: &Control,
+        control: &mut Control,
         stage: &Stage,
     ) -> Result<SocketAddr> {
         let (proxy, tunnel, admin) = (free_address()?, free_address()?, free_address()?);
         let dial = match &stage.link {
-            Some(link) => parts.delay(link, tunnel).await?,
+            Some(link) => parts.delay(link, &[tunnel]).await?[0],
             None => tunnel,
         };
         let credential = control.admin.create_pop("perf").await?;
         let (url, shards, io) = (&control.url, self.shards, self.io.as_str());
+        // All clients and edges come from this one address.
         let config = format!(
             "manager_url = \"{url}\"\ncredential = \"{credential}\"\nproxy_listen = \"{proxy}\"\n\
              tunnel_listen = \"{tunnel}\"\nadmin_listen = \"{admin}\"\n\
              advertise_tunnel_url = \"ws://{dial}/tunnel\"\nshards = {shards}\nio = \"{io}\"\n\
-             log_level = \"warn\"\n"
+             max_handshakes_per_address = 0\nlog_level = \"warn\"\n"
         );
         run(parts, roles, "pop", &config)?;
-        let ready = format!("http://{admin}/readyz");
-        until_ok("the PoP", async || {
-            let client = reqwest::Client::builder().no_proxy().build()?;
-            client.get(&ready).send().await?.error_for_status()?;
-            Ok(())
-        })
-        .await?;
+        let pop = Scrape::new(&format!("http://{admin}"))?;
+        until_ok("the PoP", || pop.ready()).await?;
+        control.pop = Some(pop);
         Ok(proxy)
     }
+}
 
-    fn start_edge(&self, parts: &mut Parts, roles: &mut Roles, control: &Control) -> Result<()> {
-        let (url, key, io) = (&control.url, &control.enrolment_key, self.io.as_str());
-        let data = parts.path("edge");
+impl Control {
+    /// Starts the edge of that number, with its key and its log in `directory`. Started again
+    /// there, it is the same node.
+    ///
+    /// # Errors
+    /// The program is missing, or a file cannot be written.
+    pub fn start_edge(&self, directory: &Path, index: usize, io: Io) -> Result<Process> {
+        let (url, key, io) = (&self.url, &self.enrolment_key, io.as_str());
+        let data = directory.join(format!("edge-{index}"));
         let config = format!(
             "manager_url = \"{url}\"\ndata_dir = {data:?}\nenrolment_key = \"{key}\"\nio = \"{io}\"\n\
              allow_private = true\nlog_level = \"warn\"\n"
         );
-        run(parts, roles, "edge", &config)
+        let file = directory.join(format!("edge-{index}.toml"));
+        std::fs::write(&file, config)?;
+        let file = file.to_str().context("the path is no UTF-8")?;
+        let log = directory.join(format!("titan-edge-{index}.log"));
+        let mut edge = Process::start(&sibling("titan-edge")?, &["--config", file], &[], &log)?;
+        edge.ignore_output();
+        Ok(edge)
+    }
+
+    /// Waits until the PoP has that many tunnels.
+    ///
+    /// # Errors
+    /// It does not get them in time, or there is no PoP.
+    pub async fn until_tunnels(&self, count: usize) -> Result<()> {
+        let pop = self.pop.as_ref().context("there is no PoP")?;
+        until_ok("every edge's tunnel", async || {
+            let tunnels = pop.page().await?.get("titan_pop_tunnels_active")?;
+            #[expect(clippy::cast_precision_loss, reason = "a few")]
+            let wanted = count as f64;
+            ensure!(tunnels >= wanted, "{tunnels} of {count} tunnels");
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -154,6 +192,7 @@ async fn start_manager(parts: &mut Parts, roles: &mut Roles) -> Result<Control> 
         url,
         enrolment_key,
         login,
+        pop: None,
     })
 }
 

@@ -67,7 +67,7 @@ async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
 async fn tunnels(State(pages): State<Pages>) -> Json<Vec<TunnelView>> {
     let tunnels = pages.status.tunnels();
     let mut views: Vec<_> = tunnels
-        .iter()
+        .tunnels()
         .map(|entry| TunnelView::from(&**entry))
         .collect();
     drop(tunnels);

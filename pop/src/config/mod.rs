@@ -4,14 +4,21 @@
 //! nothing. Every key is documented in `pop.example.toml`.
 
 mod overrides;
+mod ports;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::Deserialize;
 use titan_proto::control::ReplyMode;
 use tracing_subscriber::EnvFilter;
 
 pub use overrides::Overrides;
+pub use ports::{NoPortRange, PortRange};
 
 use crate::{
     error::{ConfigError, StartError},
@@ -68,18 +75,33 @@ pub struct Config {
     /// How many of those may come from one address; 0: as many as there are.
     #[serde(default = "default_max_handshakes_per_address")]
     pub max_handshakes_per_address: u32,
-    /// Seconds that an edge may take to connect to a target or to refuse.
+    /// Seconds until an edge must have connected to a target or refused, all together that are tried
+    /// for one session.
     #[serde(default = "default_open_timeout_s")]
     pub open_timeout_s: u32,
     /// Seconds between two pings of an edge; one that is silent for three times that is gone.
     #[serde(default = "default_heartbeat_s")]
     pub heartbeat_s: u32,
+    /// Whether a session goes on with another edge when its own fails it before the target has
+    /// answered.
+    #[serde(default = "default_reopen")]
+    pub reopen: bool,
     /// Seconds without a byte after which a session whose one direction has ended is over.
     #[serde(default = "default_linger_s")]
     pub linger_s: u32,
     /// MiB that the sessions of one shard may hold.
     #[serde(default = "default_session_memory_mib")]
     pub session_memory_mib: u32,
+    /// The address that clients are told to send datagrams to; absent: the one that they have
+    /// reached this PoP at.
+    #[serde(default)]
+    pub udp_advertise_address: Option<IpAddr>,
+    /// Ports of the sockets that take datagrams; absent: whichever the system gives.
+    #[serde(default)]
+    pub udp_ports: Option<PortRange>,
+    /// Seconds without a datagram after which a UDP association is over.
+    #[serde(default = "default_udp_idle_s")]
+    pub udp_idle_s: u32,
     /// Seconds that running sessions get to finish when the PoP drains.
     #[serde(default = "default_drain_s")]
     pub drain_s: u32,
@@ -111,8 +133,12 @@ impl Config {
             max_handshakes_per_address: default_max_handshakes_per_address(),
             open_timeout_s: default_open_timeout_s(),
             heartbeat_s: default_heartbeat_s(),
+            reopen: default_reopen(),
             linger_s: default_linger_s(),
             session_memory_mib: default_session_memory_mib(),
+            udp_advertise_address: None,
+            udp_ports: None,
+            udp_idle_s: default_udp_idle_s(),
             drain_s: default_drain_s(),
             log_format: LogFormat::default(),
             log_level: default_log_level(),
@@ -166,7 +192,7 @@ impl Config {
         Duration::from_secs(self.handshake_s.into())
     }
 
-    /// Time for an edge to connect to a target.
+    /// Time until an edge has connected to a target, all together that are tried for one session.
     pub fn open_timeout(&self) -> Duration {
         Duration::from_secs(self.open_timeout_s.into())
     }
@@ -186,6 +212,11 @@ impl Config {
     /// Silence after which a half-closed session is over.
     pub fn linger(&self) -> Duration {
         Duration::from_secs(self.linger_s.into())
+    }
+
+    /// Time without a datagram after which a UDP association is over.
+    pub fn udp_idle(&self) -> Duration {
+        Duration::from_secs(self.udp_idle_s.into())
     }
 
     /// Time that running sessions get when the PoP drains.
@@ -237,6 +268,9 @@ impl Config {
             if number == 0 {
                 return Err(value(key, "must be at least 1"));
             }
+        }
+        if self.udp_idle_s == 0 {
+            return Err(value("udp_idle_s", "must be at least 1"));
         }
         Ok(())
     }
@@ -332,8 +366,17 @@ fn default_session_memory_mib() -> u32 {
     SESSION_MEMORY_MIB
 }
 
+fn default_reopen() -> bool {
+    true
+}
+
 fn default_linger_s() -> u32 {
     120
+}
+
+/// RFC 4787 §4.3 (REQ-5) wants UDP mappings to live for two minutes at least and recommends five.
+fn default_udp_idle_s() -> u32 {
+    300
 }
 
 fn default_drain_s() -> u32 {
@@ -408,8 +451,14 @@ mod tests {
             "heartbeat_s = 0",
             "log_level = \"titan_pop=loud\"",
             "io = \"kqueue\"",
+            "reopen = \"sometimes\"",
             "advertise_tunnel_url = \"http://x\"",
             "credential_file = \"/x\"",
+            "udp_advertise_address = \"pop1.example.net\"",
+            "udp_ports = \"0-29999\"",
+            "udp_ports = \"20000\"",
+            "udp_ports = \"29999-20000\"",
+            "udp_idle_s = 0",
         ] {
             let error = parse(&format!("{minimal}{wrong}\n")).expect_err(wrong);
             assert!(!error.to_string().contains('\n'), "{error}");

@@ -1,6 +1,9 @@
 //! Settings from flags and environment variables.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, CommandFactory, Parser};
 use serde::Serialize;
@@ -67,7 +70,7 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_MAX_HANDSHAKES_PER_ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_handshakes_per_address: Option<u32>,
-    /// Seconds for an edge to connect to a target.
+    /// Seconds until an edge has connected to a target, all together that are tried for one session.
     #[arg(long, env = "TITAN_POP_OPEN_TIMEOUT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_timeout_s: Option<u32>,
@@ -75,6 +78,11 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_HEARTBEAT_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_s: Option<u32>,
+    /// Whether a session goes on with another edge when its own fails it before the target has
+    /// answered.
+    #[arg(long, env = "TITAN_POP_REOPEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reopen: Option<bool>,
     /// Seconds of silence that end a half-closed session.
     #[arg(long, env = "TITAN_POP_LINGER_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +91,18 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_SESSION_MEMORY_MIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_memory_mib: Option<u32>,
+    /// The address that clients are told to send datagrams to.
+    #[arg(long, env = "TITAN_POP_UDP_ADVERTISE_ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_advertise_address: Option<IpAddr>,
+    /// Ports of the sockets that take datagrams, as in 20000-29999.
+    #[arg(long, env = "TITAN_POP_UDP_PORTS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_ports: Option<String>,
+    /// Seconds without a datagram that end a UDP association.
+    #[arg(long, env = "TITAN_POP_UDP_IDLE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_idle_s: Option<u32>,
     /// Seconds that running sessions get when the PoP drains.
     #[arg(long, env = "TITAN_POP_DRAIN_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

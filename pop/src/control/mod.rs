@@ -134,10 +134,10 @@ impl Control {
                 self.status.tunnels().insert(entry);
                 let _ = self.changes.send(change);
             }
-            Report::TunnelDown(key) => {
-                let removed = self.status.tunnels().remove(key);
-                if let Some(entry) = removed {
-                    let _ = self.changes.send(heartbeat::Change::Down(key, entry.node));
+            Report::TunnelDown(entry) => {
+                if self.status.tunnels().remove(&entry) {
+                    let change = heartbeat::Change::Down(entry.key, entry.node);
+                    let _ = self.changes.send(change);
                 }
             }
             Report::Login(request) => {

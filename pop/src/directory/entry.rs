@@ -44,8 +44,8 @@ impl fmt::Display for TunnelKey {
     }
 }
 
-/// What everybody may know of a tunnel. A node that reconnects has two for a while: tunnels are
-/// told apart by key, not by node.
+/// What everybody may know of a tunnel. A node may have several: tunnels are told apart by key, not
+/// by node.
 #[derive(Debug)]
 pub struct TunnelEntry {
     /// The tunnel.
@@ -109,8 +109,8 @@ impl TunnelEntry {
     }
 
     #[cfg(test)]
-    pub(crate) fn for_tests(key: TunnelKey) -> Self {
-        let node = NodeId::from_public_key(&[u8::try_from(key.serial).unwrap_or(0); 32]);
+    pub(crate) fn for_tests(key: TunnelKey, node: u8) -> Self {
+        let node = NodeId::from_public_key(&[node; 32]);
         Self::new(key, node, None, SocketAddr::from(([127, 0, 0, 1], 1)))
     }
 }

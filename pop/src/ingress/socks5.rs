@@ -1,6 +1,6 @@
 //! SOCKS5 clients (RFC 1928, RFC 1929).
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use titan_proto::socks5::{
     Authentication, Command, Reply, Request, ServerHandshake, Socks5Error, Step, reply,
 };
@@ -57,19 +57,25 @@ fn order(
     client: &mut Conversation,
 ) -> Result<Order, Refused> {
     let refuse = |close, code| Err(Refused::with(close, reply(code, None)));
-    match (request.command, login) {
-        (Command::Connect, Ok(login)) => Ok(Order {
-            user: login.user,
-            target: request.target,
-            answer: Answer::Socks5,
-            reply_mode: login.reply_mode,
-            early: std::mem::take(&mut client.input),
-        }),
-        (Command::Bind | Command::UdpAssociate, Ok(_)) => {
-            refuse(ClientClose::UnsupportedCommand, Reply::CommandNotSupported)
+    let login = match login {
+        Ok(login) => login,
+        Err(denied) => return refuse(denied.close(), Reply::GeneralFailure),
+    };
+    let (answer, early) = match request.command {
+        Command::Connect => (Answer::Socks5, std::mem::take(&mut client.input)),
+        // Bytes behind the request mean nothing here.
+        Command::UdpAssociate => (Answer::Socks5Associate, BytesMut::new()),
+        Command::Bind => {
+            return refuse(ClientClose::UnsupportedCommand, Reply::CommandNotSupported);
         }
-        (_, Err(denied)) => refuse(denied.close(), Reply::GeneralFailure),
-    }
+    };
+    Ok(Order {
+        user: login.user,
+        target: request.target,
+        answer,
+        reply_mode: login.reply_mode,
+        early,
+    })
 }
 
 fn malformed(error: &Socks5Error) -> Refused {

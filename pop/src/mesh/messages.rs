@@ -6,8 +6,10 @@ use bytes::BytesMut;
 use titan_proto::{
     addr::Target,
     control::{NodeId, PopId, Region, ReplyMode, UserName, UserRecord},
+    mux::{OpenRequest, Reset},
 };
 
+use super::Reservation;
 use crate::{
     directory::{ShardId, TunnelEntry, TunnelKey},
     users::LoginAnswer,
@@ -31,8 +33,8 @@ pub struct ClientMove {
     pub order: Order,
     /// The tunnel that was chosen.
     pub tunnel: TunnelKey,
-    /// How often it was routed so far.
-    pub attempts: u8,
+    /// What has come of it so far.
+    pub progress: Progress,
 }
 
 /// What a client asked for, understood and allowed.
@@ -40,7 +42,7 @@ pub struct ClientMove {
 pub struct Order {
     /// Who asked.
     pub user: UserName,
-    /// Where to.
+    /// Where to. For a relay of datagrams it is the address they will come from, zeros if unknown.
     pub target: Target,
     /// In which form the client is answered.
     pub answer: Answer,
@@ -50,11 +52,64 @@ pub struct Order {
     pub early: BytesMut,
 }
 
+impl Order {
+    /// What is asked of an edge for it.
+    pub fn open_request(&self) -> OpenRequest {
+        match self.answer {
+            Answer::Socks5Associate => OpenRequest::udp(),
+            Answer::Socks5 | Answer::HttpConnect | Answer::HttpForward { .. } => {
+                OpenRequest::tcp(self.target.clone())
+            }
+        }
+    }
+}
+
+/// What has come of an order so far.
+#[derive(Debug)]
+pub struct Progress {
+    /// How often a tunnel was chosen that did not take the session, since one last did.
+    pub routed: u8,
+    /// Tunnels that took the session and failed it, the last one at the end.
+    pub failed: Vec<Failed>,
+    /// Whether the client was told that it is connected: it must not be told again.
+    pub told: bool,
+    /// Whether the client has ended its direction: nothing follows the early bytes.
+    pub ended: bool,
+    /// When an edge must have connected to the target.
+    pub open_by: Instant,
+}
+
+impl Progress {
+    /// An order that nobody has tried to carry yet, and which some edge must have opened by then.
+    pub fn new(open_by: Instant) -> Self {
+        Self {
+            routed: 0,
+            failed: Vec::new(),
+            told: false,
+            ended: false,
+            open_by,
+        }
+    }
+}
+
+/// A tunnel that failed a session before its target had answered.
+#[derive(Debug)]
+pub struct Failed {
+    /// The tunnel.
+    pub tunnel: TunnelKey,
+    /// The edge at its other end.
+    pub node: NodeId,
+    /// What it said, or what was said in its place.
+    pub reset: Reset,
+}
+
 /// The form in which a client is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// A SOCKS5 reply (RFC 1928 §6), then bytes both ways.
     Socks5,
+    /// A SOCKS5 reply with the address of a relay for datagrams (RFC 1928 §7).
+    Socks5Associate,
     /// An HTTP response to CONNECT (RFC 9110 §9.3.6), then bytes both ways.
     HttpConnect,
     /// The target's own response to one forwarded request.
@@ -73,8 +128,8 @@ pub struct TunnelMove {
     pub fd: OwnedFd,
     /// Bytes that came behind the upgrade request.
     pub early: BytesMut,
-    /// The edge, as its token says.
-    pub node: NodeId,
+    /// Its place on the receiving shard, and which edge it belongs to, as its token says.
+    pub reservation: Reservation,
     /// The edge's region, as its token says.
     pub region: Option<Region>,
     /// Where it comes from.
@@ -87,7 +142,7 @@ pub enum News {
     /// A tunnel is ready for sessions.
     TunnelUp(Arc<TunnelEntry>),
     /// A tunnel takes no more sessions.
-    TunnelDown(TunnelKey),
+    TunnelDown(Arc<TunnelEntry>),
     /// Which tokens are to be believed.
     Authority(Arc<TokenAuthority>),
     /// The answer to a [`LoginRequest`].
@@ -142,7 +197,7 @@ pub enum Report {
     /// A tunnel is ready for sessions.
     TunnelUp(Arc<TunnelEntry>),
     /// A tunnel takes no more sessions.
-    TunnelDown(TunnelKey),
+    TunnelDown(Arc<TunnelEntry>),
     /// Find out about a login.
     Login(LoginRequest),
     /// Get a newer record of a user.

@@ -9,24 +9,23 @@
 //! socket.
 
 mod messages;
+mod placement;
 mod status;
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{io, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use titan_proto::control::NodeId;
 use tokio::sync::mpsc;
 
 pub use messages::{
-    Answer, ClientMove, LoginRequest, News, Order, Report, Ticket, TokenAuthority, TunnelMove, Work,
+    Answer, ClientMove, Failed, LoginRequest, News, Order, Progress, Report, Ticket,
+    TokenAuthority, TunnelMove, Work,
 };
+pub use placement::Reservation;
 pub use status::Status;
 
+use self::placement::Placement;
 use crate::{
     directory::ShardId,
     limits::{HANDOVER_QUEUE, MESH_BURST},
@@ -38,6 +37,7 @@ use crate::{
 pub struct Mesh {
     peers: Arc<[Peer]>,
     control: mpsc::UnboundedSender<Report>,
+    placement: Placement,
 }
 
 #[derive(Debug)]
@@ -45,8 +45,6 @@ struct Peer {
     work: Sender<Work>,
     news: Sender<News>,
     bell: Ringer,
-    /// Tunnels this shard owns or is about to get.
-    tunnels: AtomicU32,
 }
 
 impl Mesh {
@@ -65,7 +63,6 @@ impl Mesh {
                 work,
                 news,
                 bell: ringer,
-                tunnels: AtomicU32::new(0),
             });
             mailboxes.push(Mailbox {
                 work: work_in,
@@ -78,6 +75,7 @@ impl Mesh {
             Self {
                 peers: peers.into(),
                 control,
+                placement: Placement::new(shards),
             },
             mailboxes,
             reports,
@@ -120,29 +118,11 @@ impl Mesh {
         let _ = self.control.send(report);
     }
 
-    /// Picks the shard with the fewest tunnels and counts one more for it; where several have as
-    /// few, `local` is preferred.
-    pub fn reserve_tunnel(&self, local: ShardId) -> ShardId {
-        let load = |shard: ShardId| {
-            self.peers
-                .get(shard.index())
-                .map_or(u32::MAX, |p| p.tunnels.load(Ordering::Relaxed))
-        };
-        let chosen = self
-            .shards()
-            .min_by_key(|&shard| (load(shard), shard != local))
-            .unwrap_or(local);
-        if let Some(peer) = self.peers.get(chosen.index()) {
-            peer.tunnels.fetch_add(1, Ordering::Relaxed);
-        }
-        chosen
-    }
-
-    /// Gives back what [`reserve_tunnel`](Self::reserve_tunnel) counted.
-    pub fn release_tunnel(&self, shard: ShardId) {
-        if let Some(peer) = self.peers.get(shard.index()) {
-            peer.tunnels.fetch_sub(1, Ordering::Relaxed);
-        }
+    /// Reserves a place for a tunnel of `node` that `local` has accepted: on the shard with the
+    /// fewest tunnels; of several with as few, on one with few of this node, else on `local`.
+    /// `None` where the node has as many tunnels as it may.
+    pub fn reserve_tunnel(&self, node: NodeId, local: ShardId) -> Option<Reservation> {
+        self.placement.reserve(node, local)
     }
 
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::directory::TunnelSet;
+use crate::directory::NodeSet;
 
 /// The state of the whole PoP. Written and read by the control thread only; nothing on the data
 /// path touches its lock.
@@ -13,7 +13,7 @@ use crate::directory::TunnelSet;
 pub struct Status {
     authority_known: AtomicBool,
     draining: AtomicBool,
-    tunnels: Mutex<TunnelSet>,
+    tunnels: Mutex<NodeSet>,
 }
 
 impl Status {
@@ -38,8 +38,8 @@ impl Status {
         !self.draining.swap(true, Ordering::Relaxed)
     }
 
-    /// The ready tunnels of all shards.
-    pub fn tunnels(&self) -> MutexGuard<'_, TunnelSet> {
+    /// The nodes with their ready tunnels of all shards.
+    pub fn tunnels(&self) -> MutexGuard<'_, NodeSet> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -48,6 +48,16 @@ impl Collector for Export {
         page.counter("sessions_opened", "Sessions opened", |m| {
             m.sessions_opened.get()
         })?;
+        page.counter(
+            "sessions_reopened",
+            "Sessions opened again after an edge failed them",
+            |m| m.sessions_reopened.get(),
+        )?;
+        page.gauge(
+            "kept_bytes",
+            "Bytes kept to open sessions again with",
+            |m| m.kept_bytes.get(),
+        )?;
         page.gauge("sessions_active", "Sessions running", |m| {
             m.sessions_active.get()
         })?;
@@ -70,6 +80,7 @@ impl Collector for Export {
         page.counter("bytes_down", "Bytes from targets to clients", |m| {
             m.bytes_down.get()
         })?;
+        page.datagrams()?;
         page.tunnels()?;
         page.counter(
             "client_handovers",
@@ -93,6 +104,21 @@ struct Page<'m, 'e> {
 }
 
 impl Page<'_, '_> {
+    fn datagrams(&mut self) -> fmt::Result {
+        self.gauge("associations_active", "UDP associations running", |m| {
+            m.associations_active.get()
+        })?;
+        self.counter("datagrams_up", "Datagrams from clients to targets", |m| {
+            m.datagrams_up.get()
+        })?;
+        self.counter("datagrams_down", "Datagrams from targets to clients", |m| {
+            m.datagrams_down.get()
+        })?;
+        self.family("datagrams_dropped", "Datagrams dropped", "reason", |m| {
+            &m.datagrams_dropped
+        })
+    }
+
     fn tunnels(&mut self) -> fmt::Result {
         self.gauge("tunnels_active", "Tunnels ready", |m| {
             m.tunnels_active.get()

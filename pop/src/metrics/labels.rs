@@ -75,7 +75,7 @@ label! {
         Gone = "gone",
         /// The login was refused.
         LoginRefused = "login_refused",
-        /// The command is not served: BIND or UDP ASSOCIATE.
+        /// The command is not served: BIND.
         UnsupportedCommand = "unsupported_command",
         /// No tunnel could take the session.
         NoEdge = "no_edge",
@@ -103,6 +103,30 @@ label! {
 }
 
 label! {
+    /// Why a datagram was dropped.
+    DatagramDrop {
+        /// It came from another address than the client's.
+        WrongSource = "wrong_source",
+        /// It was a fragment (RFC 1928 §7).
+        Fragment = "fragment",
+        /// Its header was malformed, or named a target that cannot be.
+        Malformed = "malformed",
+        /// It has more bytes than the tunnel or the client's network carries.
+        TooLong = "too_long",
+        /// The tunnel had no room for it.
+        BufferFull = "buffer_full",
+        /// It came through the tunnel faster than the association took it.
+        Unread = "unread",
+        /// It came from a target before the client's address was known.
+        NoClient = "no_client",
+        /// The socket towards the client had no room for it.
+        SocketFull = "socket_full",
+        /// The system would not send it to the client.
+        Unsendable = "unsendable",
+    }
+}
+
+label! {
     /// Why a request for a tunnel was refused.
     TunnelRefusal {
         /// It was no valid upgrade request.
@@ -117,6 +141,8 @@ label! {
         OtherPop = "other_pop",
         /// The manager's key is not known yet.
         NoKey = "no_key",
+        /// The node has as many tunnels as it may.
+        TooMany = "too_many",
         /// The PoP drains.
         Draining = "draining",
         /// The upgrade took too long.
@@ -192,6 +218,7 @@ mod tests {
         check::<Reason>();
         check::<ClientClose>();
         check::<LoginOutcome>();
+        check::<DatagramDrop>();
         check::<TunnelRefusal>();
         check::<TunnelEnd>();
     }

@@ -17,7 +17,7 @@ use std::{
 use titan_proto::reason::Reason;
 
 pub use export::encode;
-pub use labels::{ClientClose, Label, LoginOutcome, TunnelEnd, TunnelRefusal};
+pub use labels::{ClientClose, DatagramDrop, Label, LoginOutcome, TunnelEnd, TunnelRefusal};
 
 use crate::{directory::ShardId, net};
 
@@ -64,6 +64,10 @@ pub struct ShardMetrics {
     pub logins: Family<LoginOutcome>,
     /// Sessions opened on a tunnel.
     pub sessions_opened: Counter,
+    /// Sessions that were opened again because the edge that had them failed them.
+    pub sessions_reopened: Counter,
+    /// Bytes kept so that sessions can be opened again.
+    pub kept_bytes: Gauge,
     /// Sessions running now.
     pub sessions_active: Gauge,
     /// Sessions that failed.
@@ -72,10 +76,18 @@ pub struct ShardMetrics {
     pub session_memory: Gauge,
     /// Bytes that they may hold.
     pub session_memory_limit: Gauge,
-    /// Bytes from clients to targets.
+    /// Bytes from clients to targets, those of datagrams without their headers.
     pub bytes_up: Counter,
-    /// Bytes from targets to clients.
+    /// Bytes from targets to clients, likewise.
     pub bytes_down: Counter,
+    /// UDP associations running now.
+    pub associations_active: Gauge,
+    /// Datagrams from clients that were queued for the tunnel.
+    pub datagrams_up: Counter,
+    /// Datagrams from targets that were sent to clients.
+    pub datagrams_down: Counter,
+    /// Datagrams that went no further.
+    pub datagrams_dropped: Family<DatagramDrop>,
     /// Tunnels ready now.
     pub tunnels_active: Gauge,
     /// Tunnels that became ready.
@@ -130,21 +142,40 @@ impl Gauge {
     }
 }
 
-/// One unit of a gauge of a shard, for as long as it is held.
+/// Units of a gauge of a shard, for as long as they are held.
 #[derive(Debug)]
 pub struct Held {
     metrics: Arc<ShardMetrics>,
     gauge: fn(&ShardMetrics) -> &Gauge,
+    units: u64,
 }
 
 impl Held {
     /// Adds one until the value is dropped.
     pub fn new(metrics: &Arc<ShardMetrics>, gauge: fn(&ShardMetrics) -> &Gauge) -> Self {
-        gauge(metrics).0.fetch_add(1, Ordering::Relaxed);
+        let mut held = Self::nothing(metrics, gauge);
+        held.grow(1, u64::MAX);
+        held
+    }
+
+    /// Adds nothing yet.
+    pub fn nothing(metrics: &Arc<ShardMetrics>, gauge: fn(&ShardMetrics) -> &Gauge) -> Self {
         Self {
             metrics: Arc::clone(metrics),
             gauge,
+            units: 0,
         }
+    }
+
+    /// Adds more, unless the gauge of this shard would then be above `limit`; `false` if so.
+    pub fn grow(&mut self, units: u64, limit: u64) -> bool {
+        let gauge = (self.gauge)(&self.metrics);
+        let fits = gauge.get().saturating_add(units) <= limit;
+        if fits {
+            gauge.0.fetch_add(units, Ordering::Relaxed);
+            self.units += units;
+        }
+        fits
     }
 }
 
@@ -152,7 +183,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         (self.gauge)(&self.metrics)
             .0
-            .fetch_sub(1, Ordering::Relaxed);
+            .fetch_sub(self.units, Ordering::Relaxed);
     }
 }
 
@@ -166,8 +197,13 @@ pub struct Family<L: Label> {
 impl<L: Label> Family<L> {
     /// Adds one under `label`.
     pub fn inc(&self, label: L) {
+        self.add(label, 1);
+    }
+
+    /// Adds `n` under `label`.
+    pub fn add(&self, label: L, n: u64) {
         if let Some(counter) = self.counters.get(label.index()) {
-            counter.inc();
+            counter.add(n);
         }
     }
 

@@ -24,6 +24,7 @@ mod runtime;
 mod socket;
 mod task;
 mod timer;
+mod udp;
 mod wheel;
 
 #[cfg(test)]
@@ -40,3 +41,4 @@ pub use runtime::{Driver, probe, run};
 pub use socket::{Received, Socket};
 pub use task::{Stats, guarded, spawn_guarded};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};
+pub use udp::{Sent, UdpSocket, canonical};

@@ -1,17 +1,21 @@
 //! The unsafe code of this crate, all of it.
 //!
 //! Two things the safe interfaces do not offer: reading into the part of a [`BytesMut`] that is
-//! not initialised yet, and using the descriptor that the runtime's socket owns.
+//! not initialised yet, from a stream or from anybody, and using the descriptor that the runtime's
+//! socket owns.
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::{
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+};
 
 use bytes::BytesMut;
 use monoio::net::TcpStream;
 use rustix::{
     io::Errno,
-    net::{RecvFlags, recv},
+    net::{RecvFlags, recv, recvfrom},
 };
 
 /// Lends the descriptor of `stream` for as long as `stream` is borrowed.
@@ -44,4 +48,25 @@ pub(super) fn recv_spare(
     // first `filled + received` bytes are initialised and within the capacity.
     unsafe { buffer.set_len(filled + received) };
     Ok(received)
+}
+
+/// Receives one datagram behind the bytes in `buffer`, into capacity it already has, cut to `max`
+/// bytes. Returns who sent it; `None` where that is no internet address.
+///
+/// # Errors
+/// What `recvfrom` says, `EAGAIN` where nothing is there yet.
+pub(super) fn recv_from_spare(
+    fd: impl AsFd,
+    buffer: &mut BytesMut,
+    max: usize,
+) -> Result<Option<SocketAddr>, Errno> {
+    let filled = buffer.len();
+    let spare = buffer.spare_capacity_mut();
+    let room = spare.len().min(max);
+    let ((received, _), _, source) = recvfrom(fd, &mut spare[..room], RecvFlags::DONTWAIT)?;
+    let received = received.len();
+    // SAFETY: the kernel wrote `received ≤ room` bytes at the start of the spare capacity, so the
+    // first `filled + received` bytes are initialised and within the capacity.
+    unsafe { buffer.set_len(filled + received) };
+    Ok(source.and_then(|source| SocketAddr::try_from(source).ok()))
 }

@@ -183,6 +183,17 @@ impl Socket {
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
     }
 
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let address = SockRef::from(&self.fd()).local_addr()?;
+        address
+            .as_socket()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         raw::descriptor(&self.stream)
     }

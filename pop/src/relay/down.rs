@@ -86,7 +86,7 @@ impl Batch {
                 .try_send(slices.get(..used).unwrap_or_default())?
         };
         if sent > 0 {
-            link.answered.set(true);
+            link.note_answer();
             link.linger.moved();
             link.core.metrics.bytes_down.add(sent as u64);
             link.session.consumed(sent);

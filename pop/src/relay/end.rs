@@ -1,41 +1,64 @@
 //! How sessions end that do not end by themselves.
 
-use titan_proto::{mux::Reset, reason::Reason};
+use std::time::Instant;
+
+use titan_proto::mux::Reset;
 
 use super::{
     link::{Broken, Link},
     reply::refuse,
+    start::reopen,
 };
-use crate::{mesh::Answer, net::spawn_guarded};
+use crate::{
+    limits::MAX_REOPENS,
+    mesh::{Failed, Order, Progress},
+    net::spawn_guarded,
+};
 
-/// Ends a session whose client was told that it is connected: with a reset, so that a cut stream
-/// is never taken for a whole one.
-pub(super) fn cut(link: Link, broken: &Broken) {
-    account(&link, broken);
-    link.client.reset();
-}
-
-/// Ends a session whose client waits for an answer: it gets the true one.
-pub(super) fn fail(link: Link, answer: Answer, broken: Broken) {
-    account(&link, &broken);
+/// Ends a session that broke. Where another edge can have it, its client sees nothing of that. Where
+/// none can, a client that waits for an answer gets the true one; one that was answered gets a
+/// reset, so that a cut stream is never taken for a whole one.
+pub(super) fn broke(link: Link, broken: Broken) {
+    link.session.reset(broken.reason());
+    tracing::debug!(%broken, "session failed");
+    if let Some((order, progress)) = for_another_edge(&link, &broken) {
+        let Link { core, client, .. } = link;
+        return reopen(&core, client, order, progress);
+    }
+    link.core.metrics.sessions_failed.inc(broken.reason());
     match broken {
         // A task of its own, so that every session need not have room for it.
-        Broken::Session(Reset { reason, text }) => {
+        Broken::Session(Reset { reason, text }) if !link.is_answered() => {
             link.end_cleanly();
-            spawn_guarded("refusal", refuse(link.client, answer, reason, text));
+            spawn_guarded("refusal", refuse(link.client, link.answer, reason, text));
         }
-        Broken::Client(_) | Broken::Idle => {}
+        _ => link.client.reset(),
     }
 }
 
-/// Counts a failure and ends the session on the tunnel's side.
-fn account(link: &Link, broken: &Broken) {
-    let reason = match broken {
-        Broken::Client(_) => Reason::ClientGone,
-        Broken::Session(reset) => reset.reason,
-        Broken::Idle => Reason::Idle,
+/// What another edge needs to carry the session on; `None` where none can or may.
+fn for_another_edge(link: &Link, broken: &Broken) -> Option<(Order, Progress)> {
+    let Broken::Session(reset) = broken else {
+        return None;
     };
-    link.core.metrics.sessions_failed.inc(reason);
-    link.session.reset(reason);
-    tracing::debug!(%broken, "session failed");
+    // The answer may have got lost on its way to the client; the target has given it all the same.
+    if !reset.reason.retry_elsewhere() || link.session.has_heard() {
+        return None;
+    }
+    let (order, mut progress) = link.kept.take()?;
+    if progress.failed.len() >= MAX_REOPENS {
+        return None;
+    }
+    let tunnel = link.session.tunnel();
+    progress.failed.push(Failed {
+        tunnel: tunnel.key,
+        node: tunnel.node,
+        reset: reset.clone(),
+    });
+    (progress.routed, progress.told) = (0, link.told.get());
+    if link.session.is_open() {
+        // It was open in time; now it has to be opened once more.
+        progress.open_by = Instant::now() + link.core.config.open_timeout();
+    }
+    Some((order, progress))
 }

@@ -10,20 +10,19 @@ use titan_proto::{mux::Reset, reason::Reason};
 
 use super::{
     down,
-    end::{cut, fail},
+    end::broke,
     link::{Broken, Link},
     session::opened,
     up::Up,
 };
 use crate::{
     limits::{FORWARD_SURPLUS, HANDSHAKE_READ},
-    mesh::Answer,
     net::{Either, Received, farewell, race},
 };
 
 /// Carries a request whose OPEN is queued; `early` is its head and the start of its body. Until
 /// the first byte of the response, whatever fails is answered in its place.
-pub(super) async fn run(link: Link, answer: Answer, body_left: u64, early: BytesMut) {
+pub(super) async fn run(link: Link, body_left: u64, early: BytesMut) {
     let outcome = match opened(&link, early).await {
         Ok(_) => exchange(&link, body_left).await,
         Err(broken) => Err(broken),
@@ -35,8 +34,7 @@ pub(super) async fn run(link: Link, answer: Answer, body_left: u64, early: Bytes
             // The client may have sent a next request; unread, it would cut the response off.
             farewell(link.client, &[]).await;
         }
-        Err(broken) if link.answered.get() => cut(link, &broken),
-        Err(broken) => fail(link, answer, broken),
+        Err(broken) => broke(link, broken),
     }
 }
 

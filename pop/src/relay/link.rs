@@ -1,12 +1,18 @@
 //! What the two directions of a session share, and how a session breaks.
 
-use std::{cell::Cell, io, rc::Rc, time::Instant};
+use std::{
+    cell::Cell,
+    io,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
-use titan_proto::mux::Reset;
+use titan_proto::{mux::Reset, reason::Reason};
 
-use super::linger::Linger;
+use super::{kept::Keeper, linger::Linger};
 use crate::{
     limits::CLIENT_WATCH,
+    mesh::{Answer, Order, Progress},
     metrics::Held,
     net::{Socket, sleep, sleep_until},
     tunnel::{Core, Session},
@@ -19,27 +25,60 @@ pub(super) struct Link {
     pub(super) client: Socket,
     pub(super) session: Session,
     pub(super) linger: Linger,
+    /// In which form the client is answered.
+    pub(super) answer: Answer,
+    /// Whether the client was told that it is connected.
+    pub(super) told: Cell<bool>,
     /// Whether the client has got a byte that came from the target.
     pub(super) answered: Cell<bool>,
+    /// What another edge would need, until the target has answered.
+    pub(super) kept: Keeper,
+    open_by: Instant,
     _active: Held,
 }
 
 impl Link {
     /// A session that begins. Until [`end_cleanly`](Self::end_cleanly) its client sees a reset
     /// when the socket closes, even if that is because this process was killed.
-    pub(super) fn new(core: Rc<Core>, client: Socket, session: Session) -> Self {
+    pub(super) fn new(
+        core: Rc<Core>,
+        client: Socket,
+        session: Session,
+        order: Order,
+        progress: Progress,
+    ) -> Self {
         client.reset_on_close(true);
         core.metrics.sessions_opened.inc();
         let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
-        let linger = Linger::new(core.config.linger());
         Self {
-            core,
             client,
             session,
-            linger,
+            linger: Linger::new(core.config.linger()),
+            answer: order.answer,
+            told: Cell::new(progress.told),
             answered: Cell::new(false),
+            open_by: progress.open_by,
+            kept: Keeper::new(&core, order, progress),
+            core,
             _active: active,
         }
+    }
+
+    /// The client has got a byte that came from the target, or the target's end.
+    pub(super) fn note_answer(&self) {
+        if !self.answered.replace(true) {
+            self.kept.discard();
+        }
+    }
+
+    /// Whether the client has heard anything, of us or of the target.
+    pub(super) fn is_answered(&self) -> bool {
+        self.told.get() || self.answered.get()
+    }
+
+    /// How long the edge may still take to connect.
+    pub(super) fn time_to_open(&self) -> Duration {
+        self.open_by.saturating_duration_since(Instant::now())
     }
 
     /// From here on the socket closes as one does whose peer got everything.
@@ -86,6 +125,17 @@ pub(super) enum Broken {
     /// Half of it had ended, and nothing moved in the other half.
     #[error("nothing moved after one direction had ended")]
     Idle,
+}
+
+impl Broken {
+    /// What to count it as, and what the edge is told.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Client(_) => Reason::ClientGone,
+            Self::Session(reset) => reset.reason,
+            Self::Idle => Reason::Idle,
+        }
+    }
 }
 
 impl From<Reset> for Broken {

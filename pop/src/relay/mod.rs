@@ -1,18 +1,23 @@
 //! Sessions: a client's socket and a tunnel's session, and the bytes between them.
 //!
 //! ```text
-//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session or forward
+//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session, forward or udp
 //!                             └─ a tunnel of another shard ──mesh──▶ arrive (there)
+//!
+//!  session, forward ─▶ end ─┬─ the edge failed before the target answered ─▶ start
+//!                           └─ the true answer, or a reset
 //! ```
 
 mod down;
 mod end;
 mod forward;
+mod kept;
 mod linger;
 mod link;
 mod reply;
 mod session;
 mod start;
+mod udp;
 mod up;
 
 pub use reply::refuse;

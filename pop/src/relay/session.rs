@@ -1,44 +1,42 @@
 //! A session of bytes both ways: SOCKS5 and CONNECT.
 
-use std::{net::SocketAddr, pin::pin};
+use std::{mem, net::SocketAddr, pin::pin};
 
 use bytes::BytesMut;
 use titan_proto::{control::ReplyMode, mux::Reset, reason::Reason};
 
 use super::{
     down,
-    end::{cut, fail},
+    end::broke,
     link::{Broken, Link},
     reply::success,
-    up,
+    up::{self, Early},
 };
-use crate::{
-    mesh::Answer,
-    net::{Either, join, race, timeout},
-};
+use crate::net::{Either, join, race, timeout};
 
-/// Carries a session whose OPEN is queued; `early` is what the client has sent already.
-pub(super) async fn run(link: Link, answer: Answer, reply_mode: ReplyMode, early: BytesMut) {
-    let (bound, early) = match reply_mode {
-        // The client hears that it is connected at once; its bytes are already on their way.
-        ReplyMode::Optimistic => (None, early),
-        ReplyMode::Confirmed => match opened(&link, early).await {
-            Ok(bound) => (Some(bound), BytesMut::new()),
-            Err(broken) => return fail(link, answer, broken),
-        },
-    };
-    let reply = success(answer, bound);
-    let outcome = match link.client.send_all(&reply).await {
-        Ok(()) => both_ways(&link, early).await,
-        Err(error) => Err(error.into()),
-    };
-    match outcome {
+/// Carries a session whose OPEN is queued.
+pub(super) async fn run(link: Link, reply_mode: ReplyMode, early: Early) {
+    match carry(&link, reply_mode, early).await {
         Ok(()) => {
             link.session.release();
             link.end_cleanly();
         }
-        Err(broken) => cut(link, &broken),
+        Err(broken) => broke(link, broken),
     }
+}
+
+/// Answers the client, unless it was answered while another edge had the session, and relays.
+async fn carry(link: &Link, reply_mode: ReplyMode, mut early: Early) -> Result<(), Broken> {
+    if !link.told.get() {
+        let bound = match reply_mode {
+            // The client hears that it is connected at once; its bytes are already on their way.
+            ReplyMode::Optimistic => None,
+            ReplyMode::Confirmed => Some(opened(link, mem::take(&mut early.bytes)).await?),
+        };
+        link.client.send_all(&success(link.answer, bound)).await?;
+        link.told.set(true);
+    }
+    both_ways(link, early).await
 }
 
 /// Sends what is here already and waits for the edge to connect.
@@ -47,20 +45,18 @@ pub(super) async fn opened(link: &Link, early: BytesMut) -> Result<SocketAddr, B
         up::send(link, early).await?;
         Ok(link.session.opened().await?)
     });
-    match timeout(link.core.config.open_timeout(), opened).await {
+    match timeout(link.time_to_open(), opened).await {
         Ok(result) => result,
         Err(_) => Err(Broken::Session(Reset::new(Reason::TimedOut))),
     }
 }
 
 /// Relays both directions until both have ended.
-async fn both_ways(link: &Link, early: BytesMut) -> Result<(), Broken> {
-    let up = pin!(async {
-        up::send(link, early).await?;
-        up::run(link).await
-    });
+async fn both_ways(link: &Link, early: Early) -> Result<(), Broken> {
+    let up = pin!(up::run(link, early));
     let down = pin!(async {
         down::run(link).await?;
+        link.note_answer();
         link.client.shutdown_write();
         link.linger.start();
         Ok(())
@@ -75,8 +71,8 @@ async fn both_ways(link: &Link, early: BytesMut) -> Result<(), Broken> {
 
 /// Waits until the edge has had its time to connect and has not: a client that was told at once
 /// must not wait for ever.
-async fn unanswered(link: &Link) -> Broken {
-    match timeout(link.core.config.open_timeout(), pin!(link.session.opened())).await {
+pub(super) async fn unanswered(link: &Link) -> Broken {
+    match timeout(link.time_to_open(), pin!(link.session.opened())).await {
         // The relay's two directions learn of the session's end by themselves.
         Ok(_) => std::future::pending().await,
         Err(_) => Broken::Session(Reset::new(Reason::TimedOut)),

@@ -1,17 +1,18 @@
-//! From an order to a session: pick a tunnel, move to its shard if need be, open.
+//! From an order to a session: pick a tunnel, move to its shard if need be, open. A session whose
+//! edge fails it before the target has answered comes by here again.
 
-use std::{os::fd::OwnedFd, rc::Rc};
+use std::{os::fd::OwnedFd, rc::Rc, time::Instant};
 
 use titan_proto::{
-    mux::{OpenError, OpenRequest},
+    mux::{OpenError, Reset},
     reason::Reason,
 };
 
-use super::{forward, link::Link, reply::refuse, session};
+use super::{forward, link::Link, reply::refuse, session, udp, up::Early};
 use crate::{
     directory::TunnelKey,
     limits::MAX_ROUTE_ATTEMPTS,
-    mesh::{Answer, ClientMove, Order, Work},
+    mesh::{Answer, ClientMove, Order, Progress, Work},
     metrics::ClientClose,
     net::{Socket, spawn_guarded},
     route::{self, Route},
@@ -21,7 +22,13 @@ use crate::{
 /// Finds a tunnel for a client of this shard and starts its session, here or on the shard that
 /// owns the tunnel.
 pub fn start(core: &Rc<Core>, client: Socket, order: Order) {
-    proceed(core, client, order, 0);
+    let open_by = Instant::now() + core.config.open_timeout();
+    proceed(core, client, order, Progress::new(open_by));
+}
+
+/// Finds another tunnel for a client whose session failed; `progress` says where.
+pub(super) fn reopen(core: &Rc<Core>, client: Socket, order: Order, progress: Progress) {
+    proceed(core, client, order, progress);
 }
 
 /// Goes on with a client that another shard sent here because of its tunnel.
@@ -30,40 +37,40 @@ pub fn arrive(core: &Rc<Core>, moved: ClientMove) {
         fd,
         order,
         tunnel,
-        attempts,
+        mut progress,
     } = moved;
     let Ok(client) = Socket::adopt(fd) else {
         return core.metrics.client_closes.inc(ClientClose::Overloaded);
     };
     let chosen = core.tunnels.borrow().get(tunnel).map(Rc::clone);
-    let request = OpenRequest::tcp(order.target.clone());
-    match chosen.map(|tunnel| tunnel.open(&request)) {
-        Some(Ok(session)) => run(core, client, order, session),
+    match chosen.map(|tunnel| tunnel.open(&order.open_request())) {
+        Some(Ok(session)) => run(core, client, order, progress, session),
         // It ended, or filled up, while the client was under way.
-        Some(Err(_)) | None => proceed(core, client, order, attempts + 1),
+        Some(Err(_)) | None => {
+            progress.routed += 1;
+            proceed(core, client, order, progress);
+        }
     }
 }
 
-fn proceed(core: &Rc<Core>, client: Socket, order: Order, mut attempts: u8) {
+fn proceed(core: &Rc<Core>, client: Socket, order: Order, mut progress: Progress) {
     let mut reason = Reason::NoEdge;
-    while attempts < MAX_ROUTE_ATTEMPTS {
-        match route::choose(core) {
+    while progress.routed < MAX_ROUTE_ATTEMPTS {
+        match route::choose(core, &progress.failed) {
             None => break,
-            Some(Route::There(tunnel)) => return depart(core, client, order, tunnel, attempts),
-            Some(Route::Here(tunnel)) => {
-                match tunnel.open(&OpenRequest::tcp(order.target.clone())) {
-                    Ok(session) => return run(core, client, order, session),
-                    Err(error) => reason = refused(error),
-                }
-            }
+            Some(Route::There(tunnel)) => return depart(core, client, order, tunnel, progress),
+            Some(Route::Here(tunnel)) => match tunnel.open(&order.open_request()) {
+                Ok(session) => return run(core, client, order, progress, session),
+                Err(error) => reason = refused(error),
+            },
         }
-        attempts += 1;
+        progress.routed += 1;
     }
-    give_up(core, client, &order, ClientClose::NoEdge, reason);
+    give_up(core, client, &order, &progress, ClientClose::NoEdge, reason);
 }
 
 /// Moves the client to the shard of its tunnel.
-fn depart(core: &Rc<Core>, client: Socket, order: Order, tunnel: TunnelKey, attempts: u8) {
+fn depart(core: &Rc<Core>, client: Socket, order: Order, tunnel: TunnelKey, progress: Progress) {
     let Ok(fd) = client.into_fd() else {
         return core.metrics.client_closes.inc(ClientClose::Overloaded);
     };
@@ -71,7 +78,7 @@ fn depart(core: &Rc<Core>, client: Socket, order: Order, tunnel: TunnelKey, atte
         fd,
         order,
         tunnel,
-        attempts,
+        progress,
     });
     match core
         .mesh
@@ -79,51 +86,71 @@ fn depart(core: &Rc<Core>, client: Socket, order: Order, tunnel: TunnelKey, atte
         .map_err(|refused| *refused)
     {
         Ok(()) => core.metrics.client_handovers.inc(),
-        Err(Work::Client(ClientMove { fd, order, .. })) => come_back(core, fd, &order),
+        Err(Work::Client(moved)) => come_back(core, moved.fd, &moved.order, &moved.progress),
         Err(Work::Tunnel(_)) => {}
     }
 }
 
 /// The other shard is overloaded.
-fn come_back(core: &Rc<Core>, fd: OwnedFd, order: &Order) {
+fn come_back(core: &Rc<Core>, fd: OwnedFd, order: &Order, progress: &Progress) {
+    let (close, reason) = (ClientClose::Overloaded, Reason::Overloaded);
     match Socket::adopt(fd) {
-        Ok(client) => give_up(
-            core,
-            client,
-            order,
-            ClientClose::Overloaded,
-            Reason::Overloaded,
-        ),
-        Err(_) => core.metrics.client_closes.inc(ClientClose::Overloaded),
+        Ok(client) => give_up(core, client, order, progress, close, reason),
+        Err(_) => core.metrics.client_closes.inc(close),
     }
 }
 
-fn run(core: &Rc<Core>, client: Socket, order: Order, session: Session) {
+fn run(core: &Rc<Core>, client: Socket, order: Order, progress: Progress, session: Session) {
     tracing::debug!(user = %order.user, target = %order.target, "session");
-    let link = Link::new(Rc::clone(core), client, session);
-    let Order {
-        answer,
-        reply_mode,
-        early,
-        ..
-    } = order;
-    match answer {
+    if progress.failed.is_empty() {
+        core.metrics.bytes_up.add(order.early.len() as u64);
+    } else {
+        // What the client has sent so far was counted when it came.
+        core.metrics.sessions_reopened.inc();
+    }
+    let reply_mode = order.reply_mode;
+    let early = Early {
+        bytes: order.early.clone(),
+        ended: progress.ended,
+    };
+    let link = |order| Link::new(Rc::clone(core), client, session, order, progress);
+    match order.answer {
+        Answer::Socks5Associate => {
+            let announced = order.target.clone();
+            spawn_guarded("association", udp::run(link(order), reply_mode, announced));
+        }
         Answer::Socks5 | Answer::HttpConnect => {
-            spawn_guarded("session", session::run(link, answer, reply_mode, early));
+            spawn_guarded("session", session::run(link(order), reply_mode, early));
         }
         Answer::HttpForward { body_left, .. } => {
-            spawn_guarded("request", forward::run(link, answer, body_left, early));
+            spawn_guarded("request", forward::run(link(order), body_left, early.bytes));
         }
     }
 }
 
-fn give_up(core: &Rc<Core>, client: Socket, order: &Order, close: ClientClose, reason: Reason) {
-    core.metrics.client_closes.inc(close);
-    core.metrics.sessions_failed.inc(reason);
-    spawn_guarded(
-        "refusal",
-        refuse(client, order.answer, reason, String::new()),
-    );
+/// Nobody can carry the session. Where somebody has tried, the client hears what came of that.
+fn give_up(
+    core: &Rc<Core>,
+    client: Socket,
+    order: &Order,
+    progress: &Progress,
+    close: ClientClose,
+    reason: Reason,
+) {
+    let reset = match progress.failed.last() {
+        Some(failed) => failed.reset.clone(),
+        None => {
+            core.metrics.client_closes.inc(close);
+            Reset::new(reason)
+        }
+    };
+    core.metrics.sessions_failed.inc(reset.reason);
+    if progress.told {
+        return client.reset();
+    }
+    client.reset_on_close(false);
+    let refusal = refuse(client, order.answer, reset.reason, reset.text);
+    spawn_guarded("refusal", refusal);
 }
 
 fn refused(error: OpenError) -> Reason {
@@ -131,6 +158,7 @@ fn refused(error: OpenError) -> Reason {
         OpenError::TooManySessions => Reason::TooManySessions,
         OpenError::Congested => Reason::Overloaded,
         OpenError::NotReady | OpenError::GoingAway | OpenError::Closed => Reason::NoEdge,
+        OpenError::Unsupported => Reason::Unsupported,
         OpenError::WrongSide => Reason::GeneralFailure,
     }
 }

@@ -11,24 +11,33 @@ use crate::{
     net::{Either, Received, race},
 };
 
-/// Relays until the client has ended its direction.
-pub(super) async fn run(link: &Link) -> Result<(), Broken> {
-    let mut up = Up::new(link, u64::MAX);
-    up.relay().await?;
+/// What the client has sent before the session began.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    /// The bytes.
+    pub(super) bytes: BytesMut,
+    /// Whether they are all there will be.
+    pub(super) ended: bool,
+}
+
+/// Relays until the client has ended its direction, beginning with what is here already.
+pub(super) async fn run(link: &Link, early: Early) -> Result<(), Broken> {
+    send(link, early.bytes).await?;
+    if !early.ended {
+        Up::new(link, u64::MAX).relay().await?;
+        link.kept.note_end();
+    }
     link.session.finish();
     link.linger.start();
     Ok(())
 }
 
-/// Sends bytes that are here already.
+/// Sends bytes that are here already, and that are counted already.
 pub(super) async fn send(link: &Link, mut bytes: BytesMut) -> Result<(), Broken> {
     while !bytes.is_empty() {
         match link.session.send_capacity().min(bytes.len()) {
             0 => link.session.writable().await?,
-            n => {
-                link.session.send(Payload::copy_from(&bytes.split_to(n)))?;
-                link.core.metrics.bytes_up.add(n as u64);
-            }
+            n => link.session.send(Payload::copy_from(&bytes.split_to(n)))?,
         }
     }
     Ok(())
@@ -112,6 +121,8 @@ impl<'a> Up<'a> {
         self.left = self.left.saturating_sub(n as u64);
         self.link.core.metrics.bytes_up.add(n as u64);
         self.link.linger.moved();
+        let sent = buffer.get(Payload::HEADROOM..).unwrap_or_default();
+        self.link.kept.note(sent);
         Ok(self.link.session.send(self.payload(buffer))?)
     }
 

@@ -56,11 +56,8 @@ impl Mail {
             Message::Work(Work::Client(client)) => relay::arrive(&self.core, client),
             Message::Work(Work::Tunnel(tunnel)) => {
                 if tunnel::serve(&self.core, tunnel).is_err() {
-                    self.core.mesh.release_tunnel(self.core.shard);
-                    self.core
-                        .metrics
-                        .tunnel_refusals
-                        .inc(TunnelRefusal::Overloaded);
+                    let refusals = &self.core.metrics.tunnel_refusals;
+                    refusals.inc(TunnelRefusal::Overloaded);
                 }
             }
         }
@@ -69,7 +66,7 @@ impl Mail {
     fn learn(&self, news: News) {
         match news {
             News::TunnelUp(entry) => self.core.directory.borrow_mut().insert(entry),
-            News::TunnelDown(key) => self.core.directory.borrow_mut().remove(key),
+            News::TunnelDown(entry) => self.core.directory.borrow_mut().remove(&entry),
             News::Authority(authority) => {
                 let authority = Rc::new(Authority::new(&Arc::unwrap_or_clone(authority)));
                 self.core.authority.replace(Some(authority));

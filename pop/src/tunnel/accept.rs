@@ -4,7 +4,7 @@ use std::{pin::pin, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
 use titan_proto::{
-    control::TunnelClaims,
+    control::{Region, TunnelClaims},
     mux::SUBPROTOCOL,
     ws::upgrade::{self, UpgradeRequest},
 };
@@ -12,7 +12,7 @@ use titan_proto::{
 use super::{Core, TUNNEL_PATH, TokenError, serve};
 use crate::{
     limits::{HANDSHAKE_READ, TUNNEL_UPGRADE_BYTES},
-    mesh::{TunnelMove, Work},
+    mesh::{Reservation, TunnelMove, Work},
     metrics::TunnelRefusal,
     net::{Accepted, Either, Place, Received, Socket, farewell, race, timeout},
 };
@@ -30,17 +30,21 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
         return core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
     };
     match upgrade_in_time(&core, &socket, &place).await {
-        Ok((claims, early)) => {
+        Ok(Upgraded {
+            reservation,
+            region,
+            early,
+        }) => {
             let Ok(fd) = socket.into_fd() else {
                 return core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
             };
-            assign(
+            hand_over(
                 &core,
                 TunnelMove {
                     fd,
                     early,
-                    node: claims.sub,
-                    region: claims.region,
+                    reservation,
+                    region,
                     peer,
                 },
             );
@@ -53,6 +57,14 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
             }
         }
     }
+}
+
+/// A tunnel that has been let in.
+struct Upgraded {
+    reservation: Reservation,
+    region: Option<Region>,
+    /// What came behind the request.
+    early: BytesMut,
 }
 
 /// Why there is no tunnel, and what the other end is told.
@@ -75,11 +87,7 @@ impl Refused {
 }
 
 /// Upgrades while there is time, and a place.
-async fn upgrade_in_time(
-    core: &Core,
-    socket: &Socket,
-    place: &Place,
-) -> Result<(TunnelClaims, BytesMut), Refused> {
+async fn upgrade_in_time(core: &Core, socket: &Socket, place: &Place) -> Result<Upgraded, Refused> {
     let upgrade = pin!(upgrade(core, socket));
     let upgrade = pin!(timeout(core.config.handshake(), upgrade));
     match race(upgrade, pin!(place.turned_out())).await {
@@ -89,8 +97,8 @@ async fn upgrade_in_time(
     }
 }
 
-/// Reads the request, checks it, answers it. Gives what came behind it.
-async fn upgrade(core: &Core, socket: &Socket) -> Result<(TunnelClaims, BytesMut), Refused> {
+/// Reads the request, checks it, answers it.
+async fn upgrade(core: &Core, socket: &Socket) -> Result<Upgraded, Refused> {
     let mut input = BytesMut::new();
     let request = loop {
         match upgrade::parse_request(&mut input) {
@@ -113,10 +121,16 @@ async fn upgrade(core: &Core, socket: &Socket) -> Result<(TunnelClaims, BytesMut
             }
         }
     };
-    let claims = check(core, &request)?;
+    let TunnelClaims { sub, region, .. } = check(core, &request)?;
+    let reservation = core.mesh.reserve_tunnel(sub, core.shard);
+    let reservation = reservation.ok_or_else(too_many_tunnels)?;
     let answer = upgrade::accept_response(&request, Some(SUBPROTOCOL));
     match socket.send_all(&answer).await {
-        Ok(()) => Ok((claims, input)),
+        Ok(()) => Ok(Upgraded {
+            reservation,
+            region,
+            early: input,
+        }),
         Err(_) => Err(Refused::silently(TunnelRefusal::Gone)),
     }
 }
@@ -169,9 +183,14 @@ fn check(core: &Core, request: &UpgradeRequest) -> Result<TunnelClaims, Refused>
     })
 }
 
-/// Gives the tunnel to the shard with the fewest.
-fn assign(core: &Rc<Core>, tunnel: TunnelMove) {
-    let owner = core.mesh.reserve_tunnel(core.shard);
+fn too_many_tunnels() -> Refused {
+    let text = "this node has as many tunnels as it may";
+    Refused::with(TunnelRefusal::TooMany, 429, text)
+}
+
+/// Gives the tunnel to the shard on which it has its reservation.
+fn hand_over(core: &Rc<Core>, tunnel: TunnelMove) {
+    let owner = tunnel.reservation.shard();
     let placed = if owner == core.shard {
         serve(core, tunnel).is_ok()
     } else {
@@ -179,7 +198,6 @@ fn assign(core: &Rc<Core>, tunnel: TunnelMove) {
         core.mesh.send_work(owner, Work::Tunnel(tunnel)).is_ok()
     };
     if !placed {
-        core.mesh.release_tunnel(owner);
         core.metrics.tunnel_refusals.inc(TunnelRefusal::Overloaded);
     }
 }

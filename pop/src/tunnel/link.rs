@@ -21,7 +21,7 @@ use super::{
 use crate::{
     directory::{TunnelEntry, TunnelKey},
     limits::{TUNNEL_SILENT_HEARTBEATS, UNASKED_WINDOW},
-    mesh::{News, Report, TunnelMove},
+    mesh::{News, Report, Reservation, TunnelMove},
     metrics::{Held, TunnelEnd},
     net::{Notify, Socket, spawn_guarded},
 };
@@ -35,7 +35,8 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
     let settings = settings(core);
     let conn = Connection::new(Side::Pop, settings, rand::random(), Instant::now());
     let tunnel = core.tunnels.borrow_mut().insert(|key| {
-        let entry = TunnelEntry::new(key, arrived.node, arrived.region, arrived.peer);
+        let node = arrived.reservation.node();
+        let entry = TunnelEntry::new(key, node, arrived.region, arrived.peer);
         Rc::new(Tunnel {
             core: Rc::clone(core),
             entry: Arc::new(entry),
@@ -45,7 +46,8 @@ pub fn serve(core: &Rc<Core>, arrived: TunnelMove) -> std::io::Result<()> {
             outgoing: Notify::default(),
             reader_done: Notify::default(),
             listed: RefCell::default(),
-            retired: Cell::new(false),
+            reservation: RefCell::new(Some(arrived.reservation)),
+            unread_taken: Cell::new(0),
         })
     });
     spawn_guarded(
@@ -84,13 +86,21 @@ pub struct Tunnel {
     pub(super) reader_done: Notify,
     /// Held while the tunnel stands in the directories.
     listed: RefCell<Option<Held>>,
-    retired: Cell<bool>,
+    /// Given back when the tunnel is retired.
+    reservation: RefCell<Option<Reservation>>,
+    /// Unread datagrams that somebody has counted already.
+    unread_taken: Cell<u64>,
 }
 
 impl Tunnel {
     /// The tunnel's key.
     pub fn key(&self) -> TunnelKey {
         self.entry.key
+    }
+
+    /// What everybody may know of it.
+    pub fn entry(&self) -> &TunnelEntry {
+        &self.entry
     }
 
     /// Opens a session to the request's target; bytes may be sent in it at once.
@@ -134,6 +144,12 @@ impl Tunnel {
         question(&self.conn.borrow())
     }
 
+    /// Datagrams that no session took in time, since the last call.
+    pub(super) fn take_unread(&self) -> u64 {
+        let unread = self.ask(Connection::unread_datagrams);
+        unread - self.unread_taken.replace(unread)
+    }
+
     /// Stops passing events on to a session that has ended itself.
     pub(super) fn forget(&self, id: SessionId) {
         self.sessions.borrow_mut().remove(&id);
@@ -167,7 +183,7 @@ impl Tunnel {
         match event {
             Event::Ready => self.list(),
             Event::Opened { id, bound } => self.signal(id, |signals| signals.open(bound)),
-            Event::Readable(id) => self.signal(id, |signals| signals.readable.notify()),
+            Event::Readable(id) => self.signal(id, Signals::hear),
             Event::Writable(id) => self.signal(id, |signals| signals.writable.notify()),
             Event::Reset { id, reset } => self.end_session(id, End::Reset(reset)),
             Event::Finished(id) => self.end_session(id, End::Finished),
@@ -213,10 +229,11 @@ impl Tunnel {
             return;
         }
         let core = &self.core;
-        core.directory.borrow_mut().remove(self.key());
+        core.directory.borrow_mut().remove(&self.entry);
         core.mesh
-            .broadcast(&News::TunnelDown(self.key()), Some(core.shard));
-        core.mesh.report(Report::TunnelDown(self.key()));
+            .broadcast(&News::TunnelDown(Arc::clone(&self.entry)), Some(core.shard));
+        core.mesh
+            .report(Report::TunnelDown(Arc::clone(&self.entry)));
         tracing::info!(tunnel = %self.key(), node = %self.entry.node, "tunnel takes no more sessions");
     }
 
@@ -247,13 +264,11 @@ pub(super) struct Retirement(pub(super) Rc<Tunnel>);
 impl Drop for Retirement {
     fn drop(&mut self) {
         let tunnel = &self.0;
-        if tunnel.retired.replace(true) {
+        let Some(_reservation) = tunnel.reservation.take() else {
             return;
-        }
+        };
         tunnel.socket.shutdown_both();
         tunnel.with(Connection::handle_eof);
-        let core = &tunnel.core;
-        core.tunnels.borrow_mut().remove(tunnel.key());
-        core.mesh.release_tunnel(core.shard);
+        tunnel.core.tunnels.borrow_mut().remove(tunnel.key());
     }
 }

@@ -8,12 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use titan_proto::{
-    mux::{Payload, Received, Reset, SendError, SessionId},
+    mux::{
+        Datagram, DatagramError, DatagramPayload, Payload, Received, Reset, SendError, SessionId,
+    },
     reason::Reason,
 };
 
 use super::Tunnel;
-use crate::net::Notify;
+use crate::{directory::TunnelEntry, net::Notify};
 
 /// An open session. Dropped before [`release`](Self::release), as by a panic, it is reset.
 #[derive(Debug)]
@@ -32,6 +34,21 @@ impl Session {
             signals,
             released: Cell::new(false),
         }
+    }
+
+    /// The tunnel that carries it.
+    pub fn tunnel(&self) -> &TunnelEntry {
+        self.tunnel.entry()
+    }
+
+    /// Whether the edge has connected to the target.
+    pub fn is_open(&self) -> bool {
+        self.signals.bound.get().is_some()
+    }
+
+    /// Whether anything has come from the target, be it its end, and even if it is lost by now.
+    pub fn has_heard(&self) -> bool {
+        self.signals.heard.get()
     }
 
     /// Waits until the edge has connected to the target; gives the edge's address towards it.
@@ -99,6 +116,26 @@ impl Session {
         self.tunnel.with(|conn| conn.consumed(self.id, bytes));
     }
 
+    /// Sends a datagram of a UDP session.
+    ///
+    /// # Errors
+    /// Why it is lost. That the session is over, its end says.
+    pub fn send_datagram(&self, datagram: DatagramPayload) -> Result<(), DatagramError> {
+        self.tunnel
+            .with(|conn| conn.send_datagram(self.id, datagram))
+    }
+
+    /// The next datagram of a UDP session; after a `None` wait for [`readable`](Self::readable).
+    pub fn receive_datagram(&self) -> Option<Received<Datagram>> {
+        self.tunnel.with(|conn| conn.receive_datagram(self.id))
+    }
+
+    /// Datagrams of all the tunnel's sessions that came faster than they were taken, since the last
+    /// call of any of them.
+    pub fn take_unread(&self) -> u64 {
+        self.tunnel.take_unread()
+    }
+
     /// Waits until [`receive`](Self::receive) may have something.
     ///
     /// # Errors
@@ -141,7 +178,8 @@ impl Drop for Session {
 /// What the tunnel tells a session.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
-    pub(super) readable: Notify,
+    readable: Notify,
+    heard: Cell<bool>,
     pub(super) writable: Notify,
     opened: Notify,
     bound: Cell<Option<SocketAddr>>,
@@ -161,6 +199,11 @@ impl Signals {
     pub(super) fn open(&self, bound: SocketAddr) {
         self.bound.set(Some(bound));
         self.opened.notify();
+    }
+
+    pub(super) fn hear(&self) {
+        self.heard.set(true);
+        self.readable.notify();
     }
 
     pub(super) fn end(&self, end: End) {

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
+use titan_proto::addr::Target;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -84,10 +85,31 @@ impl Client {
     }
 
     pub async fn socks5_reply(&mut self) -> u8 {
+        self.socks5_answer().await.0
+    }
+
+    /// The reply code and the address that comes with it.
+    pub async fn socks5_answer(&mut self) -> (u8, SocketAddr) {
         let reply = self.read(4).await;
         let address = if reply[3] == 4 { 16 } else { 4 };
-        self.read(address + 2).await;
-        reply[1]
+        let address = self.read(address + 2).await;
+        let encoded = [&reply[3..], &address].concat();
+        let (bound, _) = Target::decode(&encoded).expect("sound").expect("whole");
+        (reply[1], bound.socket_addr().expect("no name"))
+    }
+
+    /// Logs in by SOCKS5 and asks for a relay of datagrams that will come from `source`.
+    pub async fn socks5_associate(
+        &mut self,
+        parameters: &str,
+        source: SocketAddr,
+    ) -> (u8, SocketAddr) {
+        let user = format!("{USER}{parameters}");
+        assert_eq!(self.socks5_login(&user, PASSWORD).await, 0);
+        let mut request = vec![5, 3, 0];
+        Target::from(source).encode(&mut request);
+        self.send(request).await;
+        self.socks5_answer().await
     }
 
     /// A whole SOCKS5 handshake as the test user with `parameters` behind the name.

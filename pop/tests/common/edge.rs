@@ -11,9 +11,14 @@
 //! | `deaf.test` | connects and takes nothing |
 //! | `endless.test` | connects and sends for as long as somebody takes it |
 //! | `http.test` | connects and answers a request with all it got of it, then ends |
+//!
+//! In a UDP session every datagram comes back from the address it went to, or from
+//! [`NAMED`] if it went to a name.
+//!
+//! An edge may also treat all its sessions alike, see [`Manner`].
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     net::SocketAddr,
     time::Instant,
@@ -21,7 +26,11 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use titan_proto::{
-    mux::{Connection, Event, Payload, Received, SUBPROTOCOL, SessionId, Settings, Side},
+    addr::Target as Address,
+    mux::{
+        Connection, DatagramPayload, Event, OpenRequest, Payload, Received, SUBPROTOCOL, SessionId,
+        SessionKind, Settings, Side,
+    },
     reason::Reason,
     ws::upgrade,
 };
@@ -39,9 +48,31 @@ pub struct Edge {
     news: watch::Receiver<News>,
 }
 
+/// What an edge makes of its sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// What the target's name says.
+    Serves,
+    /// Connects, takes every byte, and no answer ever comes.
+    Holds,
+    /// Never connects, and takes no byte.
+    Dials,
+    /// Refuses every session.
+    Refuses(Reason),
+}
+
+/// What datagrams to names come back from.
+pub const NAMED: &str = "192.0.2.33:53";
+
 #[derive(Debug, Clone, Copy, Default)]
 pub struct News {
     pub opened: usize,
+    /// Bytes that came for the targets of an edge that holds them.
+    pub held: usize,
+    /// Clients of those that have ended their direction.
+    pub ended: usize,
+    /// UDP sessions that have not ended.
+    pub associations: usize,
     pub going_away: bool,
     pub closed: bool,
 }
@@ -54,6 +85,21 @@ enum Command {
 impl Edge {
     /// Dials a PoP; the error is the HTTP status of a refusal.
     pub async fn connect(pop: SocketAddr, token: &str) -> Result<Self, u16> {
+        Self::connect_as(Manner::Serves, pop, token).await
+    }
+
+    /// The same for an edge that treats all its sessions alike.
+    pub async fn connect_as(manner: Manner, pop: SocketAddr, token: &str) -> Result<Self, u16> {
+        Self::connect_with(manner, Settings::default(), pop, token).await
+    }
+
+    /// The same for an edge with other settings.
+    pub async fn connect_with(
+        manner: Manner,
+        settings: Settings,
+        pop: SocketAddr,
+        token: &str,
+    ) -> Result<Self, u16> {
         let mut stream = within("dial", TcpStream::connect(pop))
             .await
             .expect("connects");
@@ -74,13 +120,15 @@ impl Edge {
         let (commands, orders) = mpsc::unbounded_channel();
         let (tell, news) = watch::channel(News::default());
         let now = Instant::now();
-        let conn = Connection::new(Side::Edge, Settings::default(), [5; 32], now);
+        let conn = Connection::new(Side::Edge, settings, [5; 32], now);
         let (targets, news_out) = (HashMap::new(), News::default());
         let driver = Driver {
+            manner,
             conn,
             stream,
             input,
             targets,
+            associations: HashSet::new(),
             tell,
             news: news_out,
         };
@@ -107,10 +155,12 @@ impl Edge {
 }
 
 struct Driver {
+    manner: Manner,
     conn: Connection,
     stream: TcpStream,
     input: BytesMut,
     targets: HashMap<SessionId, Target>,
+    associations: HashSet<SessionId>,
     tell: watch::Sender<News>,
     news: News,
 }
@@ -173,21 +223,52 @@ impl Driver {
     fn settle(&mut self) {
         while let Some(event) = self.conn.poll_event() {
             match event {
-                Event::Open { id, request } => self.open(id, request.target.host.to_string()),
+                Event::Open { id, request } => self.open(id, &request),
+                Event::Readable(id) if self.associations.contains(&id) => self.send_back(id),
                 Event::Readable(id) => self.read(id),
                 Event::Writable(id) => self.flush(id),
                 Event::Reset { id, .. } | Event::Finished(id) => {
                     self.targets.remove(&id);
+                    self.associations.remove(&id);
                 }
                 Event::GoingAway => self.news.going_away = true,
                 Event::Ready | Event::Closed(_) | Event::Opened { .. } => {}
             }
         }
+        self.news.associations = self.associations.len();
         self.tell.send_replace(self.news);
     }
 
-    fn open(&mut self, id: SessionId, name: String) {
+    fn send_back(&mut self, id: SessionId) {
+        while let Some(received) = self.conn.receive_datagram(id) {
+            let Received::Data(datagram) = received else {
+                return self.conn.finish(id);
+            };
+            let named = || NAMED.parse::<Address>().expect("valid");
+            let source = match datagram.address.host.ip() {
+                Some(_) => datagram.address,
+                None => named(),
+            };
+            let answer = DatagramPayload::copy_from(&source, &datagram.data).expect("short");
+            self.conn.send_datagram(id, answer).expect("there is room");
+        }
+    }
+
+    fn associate(&mut self, id: SessionId) {
+        self.associations.insert(id);
+        self.conn
+            .accept(id, SocketAddr::from(([192, 0, 2, 1], 4242)));
+    }
+
+    fn open(&mut self, id: SessionId, request: &OpenRequest) {
         self.news.opened += 1;
+        let name = match self.manner {
+            Manner::Serves if request.kind == SessionKind::Udp => return self.associate(id),
+            Manner::Serves => request.target.host.to_string(),
+            Manner::Holds => HELD.to_owned(),
+            Manner::Dials => "silent.test".to_owned(),
+            Manner::Refuses(reason) => return self.conn.reset(id, reason, "not here"),
+        };
         match name.as_str() {
             "refused.test" => self
                 .conn
@@ -235,6 +316,11 @@ impl Driver {
                     self.targets.remove(&id);
                     return;
                 }
+                (HELD, Received::Data(bytes)) => {
+                    self.news.held += bytes.len();
+                    self.conn.consumed(id, bytes.len());
+                }
+                (HELD, Received::End) => self.news.ended += 1,
                 ("echo.test", Received::Data(bytes)) => target.outgoing.push_back(bytes),
                 ("http.test", Received::Data(bytes)) => {
                     self.conn.consumed(id, bytes.len());
@@ -277,6 +363,9 @@ impl Driver {
         }
     }
 }
+
+/// Stands for the target of a session that is held.
+const HELD: &str = "";
 
 /// Answers once the head and as much content as it announces are there.
 fn answer_request(target: &mut Target, bytes: &[u8]) {

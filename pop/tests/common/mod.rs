@@ -16,7 +16,11 @@ use std::time::Duration;
 
 use titan_pop::{Config, Pop, config::IoChoice};
 
-pub use self::{client::Client, edge::Edge, manager::Manager};
+pub use self::{
+    client::Client,
+    edge::{Edge, Manner},
+    manager::Manager,
+};
 
 /// The user that every test manager knows.
 pub const USER: &str = "alice";
@@ -67,8 +71,14 @@ impl World {
 
     /// Connects an edge and waits until every shard can route to it.
     pub async fn edge(&self) -> Edge {
+        self.edge_that(Manner::Serves).await
+    }
+
+    /// The same for an edge that treats all its sessions alike.
+    pub async fn edge_that(&self, manner: Manner) -> Edge {
         let before = self.metric("tunnels_active").await;
-        let edge = Edge::connect(self.pop.tunnel_addr(), &self.manager.token(before)).await;
+        let token = self.manager.token(before);
+        let edge = Edge::connect_as(manner, self.pop.tunnel_addr(), &token).await;
         let edge = edge.expect("the PoP takes the edge");
         self.tunnels(before + 1).await;
         edge

@@ -9,10 +9,13 @@
 //! | --- | --- |
 //! | ping; pong that answers no ping of ours | 1 |
 //! | DATA without a byte; fragment of a message below [`SMALL_FRAGMENT`](crate::limits::SMALL_FRAGMENT) | 1 |
-//! | DATA, FIN, OPENED, RESET or CREDIT for an unknown session | 1 |
+//! | DATA, FIN, OPENED, RESET, CREDIT or DATAGRAM for an unknown session | 1 |
 //! | CREDIT below [`SMALL_GRANT`](crate::limits::SMALL_GRANT) | 1 |
 //! | GOAWAY after the first; OPEN that is refused | 1 |
 //! | RESET of a session whose dial has not ended, at an edge | [`CANCEL_COST`](crate::limits::CANCEL_COST) |
+//!
+//! A datagram that finds its session's inbox full costs nothing: the peer passes on what a target or a client
+//! sends, cannot make either wait, and must not lose its tunnel for it.
 
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Connection, Event, FrameHeader, FrameKind, OpenError, OpenRequest, Payload, Received, Reset,
-    SendError, SessionId, Side, connection::Phase, open::encode_bound, session::Session,
+    SendError, SessionId, SessionKind, Side, connection::Phase, open::encode_bound,
+    session::Session,
 };
 use crate::{
     limits::{OPEN_BACKLOG_BYTES, WINDOW_LATENCY},
@@ -17,8 +18,8 @@ impl Connection {
     /// Opens a session to the request's target. Bytes may be sent in it at once.
     ///
     /// # Errors
-    /// The tunnel is not ready, drains, is full, congested or over, or this is its edge's end;
-    /// nothing was sent.
+    /// The tunnel is not ready, drains, is full, congested or over, does not carry what is asked
+    /// for, or this is its edge's end; nothing was sent.
     pub fn open(&mut self, request: &OpenRequest) -> Result<SessionId, OpenError> {
         if self.side == Side::Edge {
             return Err(OpenError::WrongSide);
@@ -32,10 +33,13 @@ impl Connection {
         if self.table.len() >= hello.max_sessions.min(self.settings.max_sessions) as usize {
             return Err(OpenError::TooManySessions);
         }
+        if request.kind == SessionKind::Udp && !self.carries_datagrams() {
+            return Err(OpenError::Unsupported);
+        }
         if self.outbox.control_bytes() > OPEN_BACKLOG_BYTES {
             return Err(OpenError::Congested);
         }
-        let session = self.new_session();
+        let session = self.new_session(request.kind);
         let id = self.table.open(session).ok_or(OpenError::TooManySessions)?;
         self.share.begin();
         let mut payload = BytesMut::with_capacity(OPEN_SIZE_HINT);
@@ -178,22 +182,30 @@ impl Connection {
         }
     }
 
-    /// A session that is not accepted yet, with the windows that both HELLOs promised.
-    pub(super) fn new_session(&self) -> Session {
-        Session::new(self.send_window(), self.settings.initial_window, false)
-    }
-
     /// Grants a new session what there is memory for beyond what HELLO promised.
     fn start_window(&mut self, id: SessionId) {
         let size = self.share.memory().start_window();
-        if let Some(session) = self.table.get_mut(id) {
+        // A UDP session has no credit.
+        if let Some(session) = self.table.get_mut(id)
+            && session.datagrams.is_none()
+        {
             session.window().grow(size.min(self.settings.start_window));
         }
         self.grant(id);
     }
 
+    /// A session that is not accepted yet, with what both HELLOs promised.
+    pub(super) fn new_session(&self, kind: SessionKind) -> Session {
+        match kind {
+            SessionKind::Tcp => {
+                Session::new(self.send_window(), self.settings.initial_window, false)
+            }
+            SessionKind::Udp => Session::udp(),
+        }
+    }
+
     /// Puts the session into the round of senders.
-    fn schedule(&mut self, id: SessionId) {
+    pub(super) fn schedule(&mut self, id: SessionId) {
         if let Some(session) = self.table.get_mut(id)
             && !session.in_round
         {
@@ -209,6 +221,9 @@ impl Connection {
         };
         self.outbox.queued -= session.outgoing_bytes();
         self.share.end(session.held_bytes());
+        if let Some(datagrams) = session.datagrams {
+            self.outbox.datagrams.release_all(&datagrams);
+        }
         true
     }
 

@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use super::{
     CloseCause, Event, FrameHeader, FrameKind, Hello, Reset, SessionId, Settings, Side, Violation,
     budget::Budget,
+    datagram::DatagramRing,
     heartbeat::Heartbeat,
     inbox::Inbox,
     memory::Share,
@@ -58,6 +59,8 @@ pub struct Connection {
     /// The last session that was unknown and answered with RESET: a burst of frames that were under
     /// way when their session ended gets one answer.
     pub(super) last_unknown: Option<SessionId>,
+    /// Datagrams that arrived for sessions whose inbox was full.
+    pub(super) unread_datagrams: u64,
     started: Instant,
     jitter: SmallRng,
 }
@@ -79,7 +82,8 @@ impl Connection {
             Side::Pop => (ws::Role::Server, MaskKeys::Server, Table::opener()),
             Side::Edge => (ws::Role::Client, MaskKeys::client(seed), Table::acceptor()),
         };
-        let mut outbox = Outbox::new(settings.ring_bytes, keys);
+        let datagrams = DatagramRing::new(settings.datagram_ring_bytes);
+        let mut outbox = Outbox::new(settings.ring_bytes, datagrams, keys);
         let hello = Hello::from_settings(&settings).encode();
         outbox.push_frame(FrameHeader::tunnel(FrameKind::Hello), &hello);
         Self {
@@ -97,6 +101,7 @@ impl Connection {
             draining: false,
             peer_draining: false,
             last_unknown: None,
+            unread_datagrams: 0,
             started: now,
             jitter: SmallRng::from_seed(seed),
             settings,

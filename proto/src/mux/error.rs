@@ -121,6 +121,9 @@ pub enum OpenError {
     /// The peer does not read the OPEN frames that are queued already.
     #[error("the tunnel is congested")]
     Congested,
+    /// A UDP session, and not both ends carry datagrams.
+    #[error("the tunnel carries no datagrams")]
+    Unsupported,
     /// The tunnel is over.
     #[error("the tunnel is closed")]
     Closed,
@@ -142,4 +145,19 @@ pub enum SendError {
     /// More than the credit, or than the peer's longest frame.
     #[error("more than may be sent now")]
     TooMuch,
+}
+
+/// Why a datagram was not taken for sending. It is lost, as datagrams may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DatagramError {
+    /// The datagrams' part of the write ring, or this session's share of it, is full.
+    #[error("the buffer is full")]
+    BufferFull,
+    /// More data than a datagram can have.
+    #[error("the datagram is too long")]
+    TooLong,
+    /// There is no such UDP session, or our direction of it cannot be sent in: it has ended, or an
+    /// edge has not accepted it yet.
+    #[error("the session takes no datagrams")]
+    NoSession,
 }

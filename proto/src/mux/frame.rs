@@ -20,7 +20,7 @@ pub enum FrameKind {
     Reset = 6,
     /// That many more bytes may be sent in this session.
     Credit = 7,
-    /// Reserved for UDP; not sent unless a capability says so.
+    /// One datagram of a UDP session; not sent unless both ends have the capability.
     Datagram = 8,
     /// Reserved for the upload test; not sent unless a capability says so.
     Probe = 9,

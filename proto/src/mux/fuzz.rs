@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::{Connection, Event, OpenRequest, Payload, Received, SessionId, Settings, Side};
+use super::{
+    Connection, DatagramPayload, Event, OpenRequest, Payload, Received, SessionId, Settings, Side,
+};
 use crate::{addr::Target, fuzz::segments, reason::Reason};
 
 /// Feeds `data` as a peer's bytes, behind a byte that selects our side and one that selects the
-/// segments, to an end with two sessions. Whatever arrives, the bounds hold, and an end that is over
+/// segments, to an end with three sessions. Whatever arrives, the bounds hold, and an end that is over
 /// has nothing left.
 pub fn input(data: &[u8]) {
     let Some((&[side, seed], stream)) = data.split_first_chunk() else {
@@ -17,7 +19,7 @@ pub fn input(data: &[u8]) {
     };
     let now = origin();
     let (mut pop, mut edge) = pair(now);
-    let mut ids = open_two(&mut pop, &mut edge, now);
+    let mut ids = open_three(&mut pop, &mut edge, now);
     let end = if side & 1 == 0 { &mut pop } else { &mut edge };
     let mut input = BytesMut::new();
     for segment in segments(stream, seed) {
@@ -27,9 +29,7 @@ pub fn input(data: &[u8]) {
         drain(end, &mut ids);
         assert!(end.session_count() <= LIMIT as usize);
     }
-    end.handle_eof();
-    drain(end, &mut ids);
-    assert_eq!((end.session_count(), end.queued_bytes()), (0, 0));
+    assert_over(end, &mut ids);
 }
 
 /// Takes `data` as commands to the two ends of a sound tunnel: neither may ever find the other in
@@ -37,7 +37,7 @@ pub fn input(data: &[u8]) {
 pub fn operations(data: &[u8]) {
     let mut now = origin();
     let (mut pop, mut edge) = pair(now);
-    let mut ids = open_two(&mut pop, &mut edge, now);
+    let mut ids = open_three(&mut pop, &mut edge, now);
     for &[command, argument] in data.as_chunks().0 {
         let end = if command & 0x80 == 0 {
             &mut pop
@@ -54,10 +54,16 @@ pub fn operations(data: &[u8]) {
         }
     }
     for end in [&mut pop, &mut edge] {
-        end.handle_eof();
-        drain(end, &mut ids);
-        assert_eq!((end.session_count(), end.queued_bytes()), (0, 0));
+        assert_over(end, &mut ids);
     }
+}
+
+/// Ends the transport, after which nothing may be left.
+fn assert_over(end: &mut Connection, ids: &mut Vec<SessionId>) {
+    end.handle_eof();
+    drain(end, ids);
+    let queued = (end.queued_bytes(), end.queued_datagram_bytes());
+    assert_eq!((end.session_count(), queued), (0, (0, 0)));
 }
 
 /// Few enough for a fuzzer to reach the limit.
@@ -69,6 +75,8 @@ fn pair(now: Instant) -> (Connection, Connection) {
         max_frame: 2 * 1024,
         max_sessions: LIMIT,
         ring_bytes: 32 * 1024,
+        datagram_ring_bytes: 8 * 1024,
+        datagram_inbox_bytes: 8 * 1024,
         ..Settings::default()
     };
     let mut pop = Connection::new(Side::Pop, settings.clone(), [1; 32], now);
@@ -77,16 +85,17 @@ fn pair(now: Instant) -> (Connection, Connection) {
     (pop, edge)
 }
 
-/// Opens two sessions, of which the edge accepts one.
-fn open_two(pop: &mut Connection, edge: &mut Connection, now: Instant) -> Vec<SessionId> {
-    let ids: Vec<_> = (0..2).filter_map(|_| pop.open(&request()).ok()).collect();
+/// Opens two TCP sessions, of which the edge accepts one, and a UDP session, which it accepts.
+fn open_three(pop: &mut Connection, edge: &mut Connection, now: Instant) -> Vec<SessionId> {
+    let requests = [request(), request(), OpenRequest::udp()];
+    let ids: Vec<_> = requests.iter().flat_map(|r| pop.open(r).ok()).collect();
     exchange(pop, edge, now);
-    if let Some(&id) = ids.first() {
+    for &id in ids.iter().step_by(2) {
         edge.accept(id, ([192, 0, 2, 1], 80).into());
     }
     exchange(pop, edge, now);
     while pop.poll_event().is_some() || edge.poll_event().is_some() {}
-    assert_eq!(ids.len(), 2);
+    assert_eq!(ids.len(), 3);
     ids
 }
 
@@ -102,7 +111,8 @@ fn command_one(
     id: Option<SessionId>,
     ids: &mut Vec<SessionId>,
 ) {
-    match (command % 8, id) {
+    match (command % 10, id) {
+        (0, _) if argument & 1 == 1 => ids.extend(end.open(&OpenRequest::udp())),
         (0, _) => ids.extend(end.open(&request())),
         (1, Some(id)) => end.accept(id, ([192, 0, 2, 1], 80).into()),
         (2, Some(id)) => {
@@ -121,6 +131,14 @@ fn command_one(
         }
         (6, Some(id)) => end.consumed(id, usize::from(argument)),
         (7, _) if argument == 0 => end.go_away(),
+        (8, Some(id)) => {
+            let data = vec![argument; usize::from(argument) * 16];
+            let datagram = DatagramPayload::copy_from(&request().target, &data).expect("short");
+            // It may be a session of another kind, or there may be no room.
+            let _ = end.send_datagram(id, datagram);
+            assert!(end.queued_datagram_bytes() <= 8 * 1024);
+        }
+        (9, Some(id)) => drop(end.receive_datagram(id)),
         _ => {}
     }
 }
@@ -151,6 +169,7 @@ fn drain(end: &mut Connection, ids: &mut Vec<SessionId>) {
                 if let Some(Received::Data(bytes)) = end.receive(id) {
                     end.consumed(id, bytes.len());
                 }
+                let _ = end.receive_datagram(id);
             }
             Event::Closed(_) => {
                 assert!(end.is_over());

@@ -20,7 +20,8 @@ pub(super) const VERSION: u8 = 1;
 /// Bytes behind these are ignored: a later version may say more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hello {
-    /// Bits for what goes beyond version 1; none is defined yet, unknown ones are ignored.
+    /// Bits for what a peer need not know, as [`DATAGRAMS`](Self::DATAGRAMS); unknown ones are
+    /// ignored.
     pub capabilities: u32,
     /// Bytes the peer may send in each new session.
     pub initial_window: u32,
@@ -31,11 +32,18 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// Capability: UDP sessions and DATAGRAM frames.
+    pub const DATAGRAMS: u32 = 1;
+
     const LEN: usize = 20;
 
     pub(super) fn from_settings(settings: &Settings) -> Self {
         Self {
-            capabilities: 0,
+            capabilities: if settings.datagrams {
+                Self::DATAGRAMS
+            } else {
+                0
+            },
             initial_window: settings.initial_window,
             max_frame: settings.max_frame,
             max_sessions: settings.max_sessions,

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::{FrameHeader, FrameKind, SessionId, Violation};
-use crate::limits::MAX_CONTROL_PAYLOAD;
+use crate::limits::{MAX_CONTROL_PAYLOAD, MAX_DATAGRAM_PAYLOAD};
 
 /// What a piece of a message turned out to be.
 #[derive(Debug)]
@@ -112,10 +112,15 @@ impl Inbox {
                 })
             }
             State::Frame { header, payload } => {
-                if payload.len() + piece.len() > MAX_CONTROL_PAYLOAD {
+                if payload.len() + piece.len() > max_payload(header.kind) {
                     return Err(Violation::Malformed("overlong"));
                 }
-                payload.extend_from_slice(&piece);
+                if end && payload.is_empty() {
+                    *payload = piece;
+                } else {
+                    // What waits for its end must not pin the read buffer it came in.
+                    payload.extend_from_slice(&piece);
+                }
                 if !end {
                     return Ok(Arrived::Incomplete);
                 }
@@ -127,6 +132,14 @@ impl Inbox {
                 Ok(arrived)
             }
         }
+    }
+}
+
+/// The longest payload of a frame that is collected whole.
+fn max_payload(kind: FrameKind) -> usize {
+    match kind {
+        FrameKind::Datagram => MAX_DATAGRAM_PAYLOAD,
+        _ => MAX_CONTROL_PAYLOAD,
     }
 }
 
@@ -208,10 +221,17 @@ mod tests {
             Inbox::new(5).push(data, false),
             Err(Violation::FrameTooLong)
         ));
-        let reset = message(FrameKind::Reset, &[0; MAX_CONTROL_PAYLOAD + 1]);
-        assert!(matches!(
-            Inbox::new(5).push(reset, false),
-            Err(Violation::Malformed("overlong"))
-        ));
+        for (kind, bound) in [
+            (FrameKind::Reset, MAX_CONTROL_PAYLOAD),
+            (FrameKind::Datagram, MAX_DATAGRAM_PAYLOAD),
+        ] {
+            let longest = message(kind, &vec![0; bound]);
+            assert!(Inbox::new(5).push(longest, true).is_ok());
+            let overlong = message(kind, &vec![0; bound + 1]);
+            assert!(matches!(
+                Inbox::new(5).push(overlong, false),
+                Err(Violation::Malformed("overlong"))
+            ));
+        }
     }
 }

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::{
     CloseCause, Connection, Event, FrameHeader, FrameKind, Hello, OpenRequest, Reset, SessionId,
-    Side, Violation, connection::Phase, inbox::Arrived, open::decode_bound,
+    SessionKind, Side, Violation, connection::Phase, inbox::Arrived, open::decode_bound,
 };
 use crate::{
     limits::{CANCEL_COST, SMALL_GRANT},
@@ -55,7 +55,7 @@ impl Connection {
                     self.budget.owe(is_void.into());
                     self.handle_data(id, bytes)
                 }
-                Arrived::Frame { header, payload } => self.handle_frame(header, &payload, now),
+                Arrived::Frame { header, payload } => self.handle_frame(header, payload, now),
                 Arrived::Incomplete => Ok(()),
             },
             Piece::Data { .. } => Err(Violation::TextMessage),
@@ -116,24 +116,27 @@ impl Connection {
     fn handle_frame(
         &mut self,
         header: FrameHeader,
-        payload: &[u8],
+        payload: BytesMut,
         now: Instant,
     ) -> Result<(), Violation> {
         match (header.kind, header.session) {
-            (FrameKind::Hello, _) => return self.handle_hello(payload, now),
+            (FrameKind::Hello, _) => return self.handle_hello(&payload, now),
             (kind, _) => self.require_hello(kind)?,
         }
         match (header.kind, header.session) {
-            (FrameKind::Open, Some(id)) => self.handle_open(id, payload),
-            (FrameKind::Opened, Some(id)) => self.handle_opened(id, payload),
+            (FrameKind::Open, Some(id)) => self.handle_open(id, &payload),
+            (FrameKind::Opened, Some(id)) => self.handle_opened(id, &payload),
             (FrameKind::Fin, Some(id)) => self.handle_fin(id),
-            (FrameKind::Reset, Some(id)) => self.handle_reset(id, payload),
-            (FrameKind::Credit, Some(id)) => self.handle_credit(id, payload),
+            (FrameKind::Reset, Some(id)) => self.handle_reset(id, &payload),
+            (FrameKind::Credit, Some(id)) => self.handle_credit(id, &payload),
+            (FrameKind::Datagram, Some(id)) if self.carries_datagrams() => {
+                self.handle_datagram(id, payload)
+            }
             (FrameKind::GoAway, None) => {
                 self.handle_go_away();
                 Ok(())
             }
-            // DATAGRAM and PROBE need a capability that nobody has announced yet.
+            // PROBE needs a capability that nobody has announced yet, DATAGRAM one that not both have.
             (kind, _) => Err(Violation::UnknownFrame(kind as u8)),
         }
     }
@@ -160,8 +163,12 @@ impl Connection {
         } else if self.table.len() >= self.settings.max_sessions as usize {
             self.budget.owe(1);
             self.send_reset(id, Reason::TooManySessions, "");
+        } else if request.kind == SessionKind::Udp && !self.carries_datagrams() {
+            self.budget.owe(1);
+            self.send_reset(id, Reason::Unsupported, "");
         } else {
-            if !self.table.accept(id, self.new_session()) {
+            let session = self.new_session(request.kind);
+            if !self.table.accept(id, session) {
                 return Err(Violation::OutOfOrder(FrameKind::Open));
             }
             self.share.begin();
@@ -250,7 +257,7 @@ impl Connection {
 
     /// Tells the owner of a session, once until it has found the queue empty, that there is
     /// something to take.
-    fn announce(&mut self, id: SessionId) {
+    pub(super) fn announce(&mut self, id: SessionId) {
         if let Some(session) = self.table.get_mut(id)
             && !session.announced
             && session.has_incoming()
@@ -260,7 +267,7 @@ impl Connection {
         }
     }
 
-    fn refuse_unknown(&mut self, id: SessionId) {
+    pub(super) fn refuse_unknown(&mut self, id: SessionId) {
         self.budget.owe(1);
         if self.last_unknown != Some(id) {
             self.last_unknown = Some(id);

@@ -18,6 +18,7 @@
 //! | FIN | both | none: this direction has ended |
 //! | RESET | both | reason code, text: the session is over |
 //! | CREDIT | both | u32: that many more bytes may be sent |
+//! | DATAGRAM | both | address, bytes: one datagram of a UDP session, if both have the capability |
 //! | GOAWAY | both | none: open no more sessions here |
 //!
 //! Heartbeats are WebSocket pings.
@@ -26,6 +27,7 @@ mod budget;
 mod commands;
 mod connection;
 mod credit;
+mod datagram;
 mod error;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -47,7 +49,8 @@ mod table;
 use std::{net::SocketAddr, time::Duration};
 
 pub use connection::Connection;
-pub use error::{CloseCause, OpenError, SendError, Violation};
+pub use datagram::{Datagram, DatagramPayload};
+pub use error::{CloseCause, DatagramError, OpenError, SendError, Violation};
 pub use frame::{FrameHeader, FrameKind};
 pub use hello::Hello;
 pub use id::SessionId;
@@ -86,6 +89,12 @@ pub struct Settings {
     pub max_sessions: u32,
     /// DATA bytes queued for transmission, of all sessions.
     pub ring_bytes: usize,
+    /// Whether UDP sessions are offered to the peer.
+    pub datagrams: bool,
+    /// Bytes of datagrams queued for transmission, of all sessions, their overhead included.
+    pub datagram_ring_bytes: usize,
+    /// Bytes of datagrams that arrived in one session and were not taken, their overhead included.
+    pub datagram_inbox_bytes: usize,
     /// Time between pings.
     pub heartbeat_interval: Duration,
     /// Silence after which the tunnel counts as dead.
@@ -103,6 +112,9 @@ impl Default for Settings {
             max_frame: limits::MAX_FRAME,
             max_sessions: limits::MAX_SESSIONS,
             ring_bytes: limits::RING_BYTES,
+            datagrams: true,
+            datagram_ring_bytes: limits::DATAGRAM_RING_BYTES,
+            datagram_inbox_bytes: limits::DATAGRAM_INBOX_BYTES,
             heartbeat_interval: limits::HEARTBEAT_INTERVAL,
             heartbeat_timeout: limits::HEARTBEAT_TIMEOUT,
             hello_timeout: limits::HELLO_TIMEOUT,
@@ -129,7 +141,7 @@ pub enum Event {
         /// The edge's local address towards the target.
         bound: SocketAddr,
     },
-    /// `receive` has something for this session.
+    /// `receive`, or `receive_datagram`, has something for this session.
     Readable(SessionId),
     /// `send_capacity` of this session is no longer 0.
     Writable(SessionId),

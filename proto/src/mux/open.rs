@@ -1,6 +1,6 @@
 //! Payloads of OPEN, OPENED and RESET.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -32,7 +32,7 @@ pub enum SessionKind {
 pub struct OpenRequest {
     /// What the session carries.
     pub kind: SessionKind,
-    /// Where to; names are resolved by the edge.
+    /// Where to; names are resolved by the edge. Means nothing in a UDP session.
     pub target: Target,
 }
 
@@ -42,6 +42,14 @@ impl OpenRequest {
         Self {
             kind: SessionKind::Tcp,
             target,
+        }
+    }
+
+    /// A UDP session. Every datagram has its own target; that of the session is zeros.
+    pub fn udp() -> Self {
+        Self {
+            kind: SessionKind::Udp,
+            target: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(),
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{FrameHeader, SessionId, payload::write_header, session::Session};
+use super::{
+    FrameHeader, SessionId, datagram::DatagramRing, payload::write_header, session::Session,
+};
 use crate::{
     limits::{FIRST_WRITE_BATCH, MIN_RING_BYTES, MIN_WRITE_BATCH, RING_BYTES},
     ws,
@@ -16,7 +18,7 @@ use crate::{
 /// Control frames overtake data and are kept encoded, in order. Data waits in its session and leaves
 /// in rounds, one frame of each session at a time, so that a session with much to say delays another
 /// by one frame. A session adds one frame at a time while the ring is not full, in the order in which they
-/// came to wait for room.
+/// came to wait for room. Datagrams leave in the same rounds and have room of their own.
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// Encoded control frames, in order.
@@ -32,6 +34,8 @@ pub(super) struct Outbox {
     pub(super) waiters: VecDeque<SessionId>,
     /// DATA payload queued in all sessions.
     pub(super) queued: usize,
+    /// Room for the datagrams queued in all UDP sessions.
+    pub(super) datagrams: DatagramRing,
     /// What the ring holds before it is full, on this line.
     ring_bytes: usize,
     /// The same on the fastest one.
@@ -41,7 +45,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(ring_bytes: usize, keys: MaskKeys) -> Self {
+    pub(super) fn new(ring_bytes: usize, datagrams: DatagramRing, keys: MaskKeys) -> Self {
         Self {
             control: BytesMut::new(),
             pong: None,
@@ -49,6 +53,7 @@ impl Outbox {
             round: VecDeque::new(),
             waiters: VecDeque::new(),
             queued: 0,
+            datagrams,
             ring_bytes,
             max_ring_bytes: ring_bytes,
             max_frame: FIRST_WRITE_BATCH,
@@ -151,6 +156,7 @@ impl Outbox {
         self.round.clear();
         self.waiters.clear();
         self.queued = 0;
+        self.datagrams.clear();
     }
 }
 
@@ -183,7 +189,7 @@ mod tests {
     use crate::{limits::TALK_BYTES, mux::Payload};
 
     fn outbox() -> Outbox {
-        Outbox::new(1024 * 1024, MaskKeys::Server)
+        Outbox::new(1024 * 1024, DatagramRing::new(0), MaskKeys::Server)
     }
 
     #[test]

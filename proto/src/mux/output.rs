@@ -64,8 +64,9 @@ impl Connection {
                 self.outbox.queued -= payload.len();
                 self.share.release(payload.len());
                 let key = self.outbox.next_key();
-                Some(payload.into_frame(id, key))
+                Some(payload.into_frame(FrameKind::Data, id, key))
             }
+            Outgoing::Datagram(payload) => Some(self.encode_datagram(id, payload)),
             Outgoing::Fin => {
                 self.finish_if_over(id);
                 self.outbox

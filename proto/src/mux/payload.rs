@@ -5,7 +5,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::{FrameHeader, FrameKind, SessionId};
 use crate::ws;
 
-/// Payload of one DATA frame, kept so that the headers are written in front of it and the whole
+/// Payload of one DATA or DATAGRAM frame, kept so that the headers are written in front of it and the whole
 /// frame leaves as one slice, without a copy.
 ///
 /// ```text
@@ -63,8 +63,13 @@ impl Payload {
 
     /// Writes the headers in front, masks what RFC 6455 §5.3 says when there is a key, and gives
     /// the frame as it travels.
-    pub(super) fn into_frame(mut self, id: SessionId, key: Option<[u8; 4]>) -> Bytes {
-        let header = FrameHeader::session(FrameKind::Data, id).encode();
+    pub(super) fn into_frame(
+        mut self,
+        kind: FrameKind,
+        id: SessionId,
+        key: Option<[u8; 4]>,
+    ) -> Bytes {
+        let header = FrameHeader::session(kind, id).encode();
         let mux_at = Self::HEADROOM - FrameHeader::LEN;
         self.buf[mux_at..Self::HEADROOM].copy_from_slice(&header);
         let message = &mut self.buf[mux_at..];

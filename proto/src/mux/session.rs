@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Payload, Violation,
     credit::{ReceiveWindow, SendCredit},
+    datagram::Datagrams,
 };
 use crate::limits::{COPY_BELOW, JOIN_UP_TO, TALK_BYTES};
 
@@ -35,6 +36,8 @@ pub(super) struct Session {
     incoming: VecDeque<Bytes>,
     /// The last chunk, while small ones are being copied together.
     tail: BytesMut,
+    /// What waits in a UDP session, which has no credit and neither sends nor gets DATA.
+    pub(super) datagrams: Option<Box<Datagrams>>,
     /// The consumer's socket is full: what arrives has to wait and is copied if it is small.
     waiting: bool,
     /// Readable was announced and the consumer has not yet found the queue empty.
@@ -63,11 +66,11 @@ enum Remote {
     Drained,
 }
 
-/// What the consumer of a session takes from it.
+/// What the consumer of a session takes from it: bytes, or the datagrams of a UDP session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Received {
-    /// Bytes, in order. Report them with `consumed` once they are handed on.
-    Data(Bytes),
+pub enum Received<T = Bytes> {
+    /// Bytes, in order. Report them with `consumed` once they are handed on. Or one datagram.
+    Data(T),
     /// The peer's direction has ended; comes once, after all data.
     End,
 }
@@ -76,6 +79,7 @@ pub enum Received {
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Data(Payload),
+    Datagram(Payload),
     Fin,
 }
 
@@ -91,6 +95,7 @@ impl Session {
             window: ReceiveWindow::new(receive_window),
             incoming: VecDeque::new(),
             tail: BytesMut::new(),
+            datagrams: None,
             waiting: false,
             announced: false,
             blocked: false,
@@ -98,6 +103,14 @@ impl Session {
             in_round: false,
             in_waiters: false,
             in_grants: false,
+        }
+    }
+
+    /// A UDP session: it has no credit, so that DATA in it is a violation of credit.
+    pub(super) fn udp() -> Self {
+        Self {
+            datagrams: Some(Box::default()),
+            ..Self::new(0, 0, false)
         }
     }
 
@@ -160,7 +173,9 @@ impl Session {
 
     /// Whether there is anything for the transmitter.
     pub(super) fn has_outgoing(&self) -> bool {
-        !self.outgoing.is_empty() || self.local == Local::Finishing
+        !self.outgoing.is_empty()
+            || self.local == Local::Finishing
+            || self.datagrams.as_ref().is_some_and(|d| d.has_outgoing())
     }
 
     /// The next thing to transmit.
@@ -168,6 +183,11 @@ impl Session {
         if let Some(payload) = self.outgoing.pop_front() {
             self.outgoing_bytes -= payload.len();
             return Some(Outgoing::Data(payload));
+        }
+        if let Some(datagrams) = &mut self.datagrams
+            && let Some(payload) = datagrams.next_outgoing()
+        {
+            return Some(Outgoing::Datagram(payload));
         }
         if self.local == Local::Finishing {
             self.local = Local::Finished;
@@ -205,6 +225,11 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the peer's direction has not ended.
+    pub(super) fn is_open_for_receiving(&self) -> bool {
+        self.remote == Remote::Open
+    }
+
     /// Takes in the peer's FIN.
     pub(super) fn end(&mut self) -> Result<(), Violation> {
         if self.remote != Remote::Open {
@@ -216,7 +241,10 @@ impl Session {
 
     /// Whether the consumer would find something.
     pub(super) fn has_incoming(&self) -> bool {
-        !self.incoming.is_empty() || !self.tail.is_empty() || self.remote == Remote::Ended
+        !self.incoming.is_empty()
+            || !self.tail.is_empty()
+            || self.remote == Remote::Ended
+            || self.datagrams.as_ref().is_some_and(|d| d.has_incoming())
     }
 
     /// The next thing for the consumer.
@@ -228,11 +256,16 @@ impl Session {
             return Some(Received::Data(bytes));
         }
         self.waiting = false;
-        if self.remote == Remote::Ended {
+        self.next_end().then_some(Received::End)
+    }
+
+    /// Whether the consumer, which has taken all that came before, is to be told of the end now.
+    pub(super) fn next_end(&mut self) -> bool {
+        let ended = self.remote == Remote::Ended;
+        if ended {
             self.remote = Remote::Drained;
-            return Some(Received::End);
         }
-        None
+        ended
     }
 
     /// Takes back bytes the consumer could not hand on, to be given out again first.

@@ -10,7 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{AUTH_VERSION, METHOD_UNACCEPTABLE, Reply, VERSION};
 use crate::{
-    addr::{AddrError, Target},
+    addr::{AddrError, Host, Target},
     credentials::Credentials,
 };
 
@@ -19,7 +19,8 @@ use crate::{
 pub struct Request {
     /// What to do.
     pub command: Command,
-    /// Where. For UDP ASSOCIATE it is the address the client will send from, zeros if not known.
+    /// Where. For UDP ASSOCIATE it is the address the client will send from, zeros if not known or
+    /// given as a name.
     pub target: Target,
 }
 
@@ -178,7 +179,12 @@ pub(super) fn take_request(input: &mut BytesMut) -> Result<Option<Request>, Sock
         return Ok(None);
     };
     let command = Command::from_code(code).ok_or(Socks5Error::Command(code))?;
-    let Some((target, len)) = input.get(3..).map(Target::decode).transpose()?.flatten() else {
+    let rest = input.get(3..).unwrap_or_default();
+    let parsed = match command {
+        Command::UdpAssociate => decode_source(rest)?,
+        Command::Connect | Command::Bind => Target::decode(rest)?,
+    };
+    let Some((target, len)) = parsed else {
         return Ok(None);
     };
     // Only a connection needs a port now: UDP ASSOCIATE says where datagrams will come from.
@@ -189,7 +195,23 @@ pub(super) fn take_request(input: &mut BytesMut) -> Result<Option<Request>, Sock
     Ok(Some(Request { command, target }))
 }
 
+/// Reads where a client will send datagrams from. As a name it says nothing, so that none is
+/// wrong: PySocks, for one, sends the name `0` where it means no address.
+fn decode_source(input: &[u8]) -> Result<Option<(Target, usize)>, AddrError> {
+    let [ATYP_NAME, rest @ ..] = input else {
+        return Target::decode(input);
+    };
+    let port = field(rest).and_then(|name| {
+        let port = rest.get(1 + name.len()..)?.first_chunk::<2>()?;
+        Some((u16::from_be_bytes(*port), 1 + 1 + name.len() + 2))
+    });
+    let unknown = |(port, len)| (Target::new(Host::V4(Ipv4Addr::UNSPECIFIED), port), len);
+    Ok(port.map(unknown))
+}
+
 const RESERVED: u8 = 0;
+/// Address type: a name (RFC 1928 §5).
+const ATYP_NAME: u8 = 3;
 
 /// The bytes behind a length byte, if all of them are there.
 fn field(input: &[u8]) -> Option<&[u8]> {

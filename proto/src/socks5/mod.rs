@@ -2,20 +2,22 @@
 //!
 //! [`ServerHandshake`] is the PoP's side, [`ClientHandshake`] that of load tools and tests. Both
 //! take the bytes that have arrived and say what to do next; both leave in the buffer what comes
-//! after the handshake.
+//! after the handshake. The header of relayed datagrams has a codec of its own.
 
 mod client;
 mod message;
 mod reply;
 mod server;
+mod udp;
 
 pub use client::{ClientError, ClientHandshake, ClientStep};
 pub use message::{Command, Request, Socks5Error, reply};
 pub use reply::Reply;
 pub use server::{Authentication, ServerHandshake, Step};
+pub use udp::{MAX_UDP_HEADER, UdpError, decode_udp, encode_udp_header};
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub use server::fuzz_socks5_server;
+pub use {server::fuzz_socks5_server, udp::fuzz_socks5_udp};
 
 /// Longest message of the handshake, RFC 1929's: version, two lengths, two fields of 255 bytes. A
 /// handshake that has so many bytes always gets on.

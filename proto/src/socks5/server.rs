@@ -409,6 +409,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_as_the_source_of_datagrams_says_only_its_port() {
+        for name in [&b"0"[..], b"", b"host", b"not a name"] {
+            let mut request = vec![5, 3, 0, 3, u8::try_from(name.len()).unwrap()];
+            request.extend_from_slice(name);
+            request.extend_from_slice(&[0x12, 0x34]);
+            let expected = Step::Request(Request {
+                command: Command::UdpAssociate,
+                target: Target::from(std::net::SocketAddr::from(([0, 0, 0, 0], 0x1234))),
+            });
+            let handshake = [GREETING, LOGIN, &request].concat();
+            assert_eq!(outcome(REQUIRED, &handshake), Ok(expected), "{name:?}");
+            let cut = &handshake[..handshake.len() - 1];
+            assert_eq!(outcome(REQUIRED, cut), Ok(alice()), "incomplete");
+        }
+    }
+
+    #[test]
     fn replies_carry_the_bound_address() {
         let v4 = reply(Reply::Succeeded, Some("192.0.2.1:80".parse().unwrap()));
         assert_eq!(v4, &[5, 0, 0, 1, 192, 0, 2, 1, 0, 80][..]);

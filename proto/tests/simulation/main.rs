@@ -1,8 +1,10 @@
 //! Two ends of a tunnel on virtual time: seeded delays, chunk sizes, slow consumers, resets, stalls
-//! and cuts, checked against a model that knows what every session must receive.
+//! and cuts, checked against a model that knows what every session must receive. Some sessions carry
+//! datagrams, of which none may be lost that is not counted.
 //!
 //! A failure names its seed. `TITAN_SIM_SEED=n` replays one, `TITAN_SIM_RUNS=n` runs more.
 
+mod datagrams;
 mod link;
 mod script;
 mod world;
@@ -35,6 +37,7 @@ fn every_session_gets_its_bytes_and_its_end() {
         let mut world = World::new(seed, Fault::None);
         world.run_to_end();
         world.assert_all_sessions_ended_as_scripted();
+        world.assert_losses_are_counted();
         world.assert_nothing_left();
     });
 }
@@ -65,6 +68,7 @@ fn a_graceful_drain_lets_sessions_finish() {
         let mut world = World::new(seed, Fault::Drain);
         world.run_to_end();
         world.assert_all_sessions_ended_as_scripted();
+        world.assert_losses_are_counted();
         world.assert_nothing_left();
     });
 }

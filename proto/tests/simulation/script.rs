@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use titan_proto::mux::{Connection, Payload, Received, SessionId};
 
+use crate::datagrams::Datagrams;
+
 /// How a session ends by its script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -25,7 +27,9 @@ pub(crate) enum Ending {
 pub(crate) struct Script {
     pub(crate) seed: u64,
     pub(crate) ending: Ending,
-    /// Bytes the PoP's end sends, and the edge's.
+    /// Whether it is a UDP session.
+    pub(crate) is_udp: bool,
+    /// Bytes, or datagrams, that the PoP's end sends, and the edge's.
     pub(crate) upload: usize,
     pub(crate) download: usize,
     /// How long the edge takes to connect.
@@ -45,8 +49,10 @@ impl Script {
             3 => Ending::NeverRead,
             _ => Ending::Clean,
         };
+        let is_udp = rng.random_range(0..4) == 0;
         let size = |rng: &mut StdRng| match rng.random_range(0..4) {
             0 => 0,
+            _ if is_udp => rng.random_range(1..500),
             1 => rng.random_range(1..100),
             2 => rng.random_range(1..20_000),
             _ => rng.random_range(1..1_500_000),
@@ -54,6 +60,7 @@ impl Script {
         Self {
             seed: rng.random(),
             ending,
+            is_udp,
             upload: size(rng),
             download: size(rng),
             dial: Duration::from_millis(rng.random_range(0..300)),
@@ -67,10 +74,13 @@ impl Script {
 pub(crate) struct Endpoint {
     pub(crate) id: SessionId,
     pub(crate) script: Script,
+    /// What a UDP session carries in place of the streams.
+    datagrams: Option<Datagrams>,
     outgoing: Stream,
     to_send: usize,
     incoming: Stream,
-    pub(crate) to_receive: usize,
+    to_receive: usize,
+    /// Bytes, or datagrams.
     pub(crate) received: usize,
     unconsumed: usize,
     finished: bool,
@@ -92,9 +102,13 @@ impl Endpoint {
         } else {
             (down, download, up, upload)
         };
+        let datagrams = script
+            .is_udp
+            .then(|| Datagrams::new(script.seed, to_send, is_pop, now));
         Self {
             id,
             script,
+            datagrams,
             outgoing,
             to_send,
             incoming,
@@ -121,12 +135,31 @@ impl Endpoint {
 
     /// When this end wants to be driven again though nothing arrives.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        (self.readable && !self.never_reads).then_some(self.next_read)
+        let read = (self.readable && !self.never_reads).then_some(self.next_read);
+        let datagrams = self.datagrams.as_ref().filter(|_| self.writable);
+        let sending = datagrams.filter(|datagrams| !datagrams.is_done());
+        read.into_iter()
+            .chain(sending.map(Datagrams::next_send))
+            .min()
+    }
+
+    /// Datagrams that this end had no room for.
+    pub(crate) fn refused(&self) -> usize {
+        self.datagrams.as_ref().map_or(0, |d| d.refused)
+    }
+
+    /// Whether an end that resets by its script has got so far: by what it received or, as
+    /// datagrams may be lost, by what it sent.
+    pub(crate) fn is_due_to_reset(&self) -> bool {
+        match &self.datagrams {
+            Some(datagrams) => datagrams.is_done() || datagrams.sent() >= self.script.reset_after,
+            None => self.received >= self.script.reset_after.min(self.to_receive),
+        }
     }
 
     /// Sends and receives what is possible now; whether anything was.
     pub(crate) fn drive(&mut self, conn: &mut Connection, now: Instant, rng: &mut StdRng) -> bool {
-        let sent = self.writable && self.send(conn, rng);
+        let sent = self.writable && self.send(conn, now, rng);
         let received = self.readable && now >= self.next_read && !self.never_reads;
         if received {
             self.next_read = now + self.script.read_pause;
@@ -137,11 +170,14 @@ impl Endpoint {
         sent || received
     }
 
-    fn send(&mut self, conn: &mut Connection, rng: &mut StdRng) -> bool {
+    fn send(&mut self, conn: &mut Connection, now: Instant, rng: &mut StdRng) -> bool {
         if self.finished {
             return false;
         }
-        if self.to_send == 0 {
+        if let Some(datagrams) = self.datagrams.as_mut().filter(|d| !d.is_done()) {
+            return datagrams.send(conn, self.id, now, rng);
+        }
+        if self.to_send == 0 || self.datagrams.is_some() {
             conn.finish(self.id);
             self.finished = true;
             return true;
@@ -163,6 +199,9 @@ impl Endpoint {
     }
 
     fn receive(&mut self, conn: &mut Connection, rng: &mut StdRng) {
+        if self.datagrams.is_some() {
+            return self.receive_datagram(conn);
+        }
         match conn.receive(self.id) {
             None => {
                 self.readable = false;
@@ -196,6 +235,22 @@ impl Endpoint {
                 if rng.random_range(0..2) == 0 {
                     conn.consumed(self.id, std::mem::take(&mut self.unconsumed));
                 }
+            }
+        }
+    }
+
+    fn receive_datagram(&mut self, conn: &mut Connection) {
+        let Some(datagrams) = &mut self.datagrams else {
+            return;
+        };
+        match datagrams.receive(conn, self.id) {
+            None => self.readable = false,
+            Some(Received::Data(())) => self.received += 1,
+            Some(Received::End) => {
+                assert!(
+                    !std::mem::replace(&mut self.saw_end, true),
+                    "the end comes once"
+                );
             }
         }
     }

@@ -41,7 +41,7 @@ struct End {
 /// How an endpoint's life ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
-    Finished { received: usize },
+    Finished { received: usize, refused: usize },
     Reset(Reason),
 }
 
@@ -77,6 +77,8 @@ impl World {
             initial_window: rng.random_range(4096..300_000),
             max_frame: rng.random_range(1024..100_000),
             ring_bytes: rng.random_range(20_000..1_000_000),
+            datagram_ring_bytes: rng.random_range(1_000..300_000),
+            datagram_inbox_bytes: rng.random_range(1_000..100_000),
             ..Settings::default()
         };
         let delay = Duration::from_millis(rng.random_range(0..200));
@@ -148,7 +150,12 @@ impl World {
             return false;
         };
         let target = Target::parse_authority(b"example.com:80").expect("valid");
-        if let Ok(id) = self.pop.conn.open(&OpenRequest::tcp(target)) {
+        let request = if script.is_udp {
+            OpenRequest::udp()
+        } else {
+            OpenRequest::tcp(target)
+        };
+        if let Ok(id) = self.pop.conn.open(&request) {
             self.pop
                 .endpoints
                 .insert(id, Endpoint::new(id, script.clone(), true, self.now));
@@ -239,8 +246,7 @@ impl World {
                 Ending::ResetByEdge => side == Side::Edge,
                 Ending::Clean | Ending::Refused | Ending::NeverRead => false,
             };
-            let enough = endpoint.script.reset_after.min(endpoint.to_receive);
-            if resets && endpoint.received >= enough {
+            if resets && endpoint.is_due_to_reset() {
                 self.reset(side, id, Reason::GeneralFailure);
                 progress = true;
             }
@@ -286,8 +292,9 @@ impl World {
             Event::Finished(id) => {
                 if let Some(endpoint) = self.end(side).endpoints.remove(&id) {
                     assert!(endpoint.saw_end);
-                    let received = endpoint.received;
-                    self.fates.insert((side, id), Fate::Finished { received });
+                    let (received, refused) = (endpoint.received, endpoint.refused());
+                    let fate = Fate::Finished { received, refused };
+                    self.fates.insert((side, id), fate);
                 }
             }
             Event::Closed(_) => self.end(side).closed = true,
@@ -320,6 +327,8 @@ impl World {
             "{queued} bytes queued in a ring of {ring}"
         );
         assert!(sessions <= self.scripts.len());
+        let datagrams = self.end(side).conn.queued_datagram_bytes();
+        assert!(datagrams <= self.settings.datagram_ring_bytes);
     }
 
     fn apply_fault(&mut self) {
@@ -388,17 +397,13 @@ impl World {
         for (id, script) in &self.scripts {
             let fate = |side| self.fates.get(&(side, *id)).expect("an end without a fate");
             let (pop, edge) = (fate(Side::Pop), fate(Side::Edge));
-            let finished = (
-                &Fate::Finished {
-                    received: script.download,
-                },
-                &Fate::Finished {
-                    received: script.upload,
-                },
-            );
             let reset = |fate: &Fate, reason| *fate == Fate::Reset(reason);
             let holds = match script.ending {
-                Ending::Clean => (pop, edge) == finished,
+                Ending::Clean => match lost(script, pop, edge) {
+                    Some(0) => true,
+                    Some(_) => script.is_udp,
+                    None => false,
+                },
                 Ending::Refused => reset(pop, Reason::ConnectionRefused),
                 // The other end may have finished just before the reset reached it.
                 Ending::ResetByPop => reset(pop, Reason::GeneralFailure),
@@ -409,12 +414,30 @@ impl World {
         }
     }
 
+    /// Every datagram that was sent and neither arrived nor was refused by its sender was counted by
+    /// its receiver; in sessions that were reset, some may have been under way.
+    pub(crate) fn assert_losses_are_counted(&self) {
+        let udp = self.scripts.iter().filter(|(_, script)| script.is_udp);
+        let (mut total, mut all_clean) = (0, true);
+        for (id, script) in udp {
+            let fate = |side| &self.fates[&(side, *id)];
+            match lost(script, fate(Side::Pop), fate(Side::Edge)) {
+                Some(lost) => total += lost as u64,
+                None => all_clean = false,
+            }
+        }
+        let counted = self.pop.conn.unread_datagrams() + self.edge.conn.unread_datagrams();
+        assert!(total <= counted, "{total} lost, {counted} counted");
+        assert!(!all_clean || total == counted, "{counted} for {total}");
+    }
+
     /// No end holds a session, a byte or an event any more.
     pub(crate) fn assert_nothing_left(&mut self) {
         for side in [Side::Pop, Side::Edge] {
             let end = self.end(side);
             assert_eq!(end.conn.session_count(), 0);
             assert_eq!(end.conn.queued_bytes(), 0);
+            assert_eq!(end.conn.queued_datagram_bytes(), 0);
             assert_eq!(end.conn.poll_event(), None);
             assert!(end.endpoints.is_empty());
         }
@@ -424,5 +447,22 @@ impl World {
     pub(crate) fn assert_tunnel_over(&self) {
         assert!(self.pop.closed && self.edge.closed);
         assert_eq!(self.pop.conn.poll_timeout(), None);
+    }
+}
+
+/// What neither arrived in a session nor was refused, where both of its ends have finished.
+fn lost(script: &Script, pop: &Fate, edge: &Fate) -> Option<usize> {
+    match (pop, edge) {
+        (
+            Fate::Finished {
+                received: down,
+                refused: refused_up,
+            },
+            Fate::Finished {
+                received: up,
+                refused: refused_down,
+            },
+        ) => Some(script.upload - up - refused_up + script.download - down - refused_down),
+        _ => None,
     }
 }

@@ -35,6 +35,9 @@ pub(crate) struct Up {
     /// How many edges to run.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_EDGES))]
     edges: u16,
+    /// How many tunnels each edge keeps open, 1 to 16.
+    #[arg(long, value_name = "N", default_value_t)]
+    tunnels: titan_edge::TunnelCount,
     /// Let the edges connect to private networks and to this machine itself.
     #[arg(long)]
     allow_private: bool,

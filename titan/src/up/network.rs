@@ -184,6 +184,7 @@ fn start_edge(up: &Up, manager: SocketAddr, key: &str, number: u16) -> anyhow::R
     let mut config = titan_edge::Config::new(&manager_url(manager), &data)?;
     config.enrolment_key = Some(key.into());
     config.allow_private = up.allow_private;
+    config.tunnels = up.tunnels;
     config.io = match up.io {
         Io::Auto => titan_edge::IoChoice::Auto,
         Io::Uring => titan_edge::IoChoice::Uring,

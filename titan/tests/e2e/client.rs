@@ -113,19 +113,45 @@ fn request(
     request.extend(address);
     request.extend(port.to_be_bytes());
     stream.write_all(&request)?;
+    let (reply, _) = read_reply(&mut stream)?;
+    Ok(Socks5 { reply, stream })
+}
+
+/// REP, BND.ADDR and BND.PORT of RFC 1928 §6.
+fn read_reply(stream: &mut TcpStream) -> io::Result<(u8, SocketAddr)> {
     let mut head = [0; 4];
     stream.read_exact(&mut head)?;
     assert_eq!((head[0], head[2]), (5, 0), "VER and RSV");
-    let rest = match head[3] {
-        1 => 4 + 2,
-        4 => 16 + 2,
+    let ip: IpAddr = match head[3] {
+        1 => {
+            let mut ip = [0; 4];
+            stream.read_exact(&mut ip)?;
+            ip.into()
+        }
+        4 => {
+            let mut ip = [0; 16];
+            stream.read_exact(&mut ip)?;
+            ip.into()
+        }
         other => panic!("ATYP {other}"),
     };
-    stream.read_exact(&mut vec![0; rest])?;
-    Ok(Socks5 {
-        reply: head[1],
-        stream,
-    })
+    let mut port = [0; 2];
+    stream.read_exact(&mut port)?;
+    Ok((head[1], (ip, u16::from_be_bytes(port)).into()))
+}
+
+/// Asks the proxy by SOCKS5 for a relay of datagrams (RFC 1928 §7), and gives the connection that
+/// keeps it alive and the relay's address.
+pub(crate) fn associate(proxy: SocketAddr, user: &str, password: &str) -> (TcpStream, SocketAddr) {
+    let mut stream = connect(proxy);
+    let status = log_in(&mut stream, user, password).expect("the proxy answers");
+    assert_eq!(status, 0, "the password is right");
+    stream
+        .write_all(&[5, 3, 0, 1, 0, 0, 0, 0, 0, 0])
+        .expect("the proxy reads");
+    let (reply, relay) = read_reply(&mut stream).expect("the proxy answers");
+    assert_eq!(reply, 0, "there is a relay");
+    (stream, relay)
 }
 
 fn log_in(stream: &mut TcpStream, user: &str, password: &str) -> io::Result<u8> {

@@ -80,6 +80,11 @@ impl Process {
             .expect("it is ours");
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it as a crash would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs");
@@ -149,7 +154,9 @@ impl Up {
             "--tunnel-listen",
             "--admin-listen",
         ] {
-            all.extend([listener, "127.0.0.1:0"]);
+            if !args.contains(&listener) {
+                all.extend([listener, "127.0.0.1:0"]);
+            }
         }
         all.extend(args);
         let mut process = Process::start("titan", &all, dir.path());
@@ -158,7 +165,7 @@ impl Up {
         Self { process, info, dir }
     }
 
-    /// The value of one of the PoP's metrics that has no labels.
+    /// The value of one of the PoP's metrics; the name holds the labels, if it has any.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         metric(self.info.pop_admin, name)
     }

@@ -3,7 +3,11 @@
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
 };
 
@@ -66,4 +70,24 @@ pub(crate) fn watching() -> (SocketAddr, mpsc::Receiver<io::Result<()>>) {
 /// Sends bytes for as long as somebody takes them.
 pub(crate) fn endless() -> SocketAddr {
     start(|mut stream| while stream.write_all(&[b'x'; 16 * 1024]).is_ok() {})
+}
+
+/// Reads each request to its end and tells it. The first one is never answered, every other one
+/// with its own bytes.
+pub(crate) fn silent_at_first() -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
+    let (tell, heard) = mpsc::channel();
+    let first = Arc::new(AtomicBool::new(true));
+    let addr = start(move |mut stream| {
+        let mut request = Vec::new();
+        if stream.read_to_end(&mut request).is_err() {
+            return;
+        }
+        // The test may be over, or the client gone, which shows in its own assertions.
+        let _ = tell.send(request.clone());
+        if first.swap(false, Ordering::Relaxed) {
+            thread::park();
+        }
+        let _ = stream.write_all(&request);
+    });
+    (addr, heard)
 }

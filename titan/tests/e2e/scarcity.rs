@@ -7,9 +7,9 @@ use std::{
 };
 
 use crate::{
-    apart::{Network, PASSWORD, USER},
     client,
     harness::{metric, wait_for},
+    network::{Network, PASSWORD, USER},
     origin,
 };
 

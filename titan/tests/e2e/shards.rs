@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     client,
-    harness::{DRIVERS, Up, curl, run},
+    harness::{DRIVERS, Up, curl, run, wait_for},
     origin,
 };
 
@@ -54,6 +54,28 @@ fn clients_move_once_to_the_shard_of_the_only_tunnel() {
     }
 }
 
+#[test]
+fn an_edge_with_several_tunnels_serves_both_shards_without_hand_overs() {
+    let echo = origin::echo();
+    for io in DRIVERS {
+        let options = ["--io", io, "--shards", "2", "--tunnels", "4"];
+        let up = Up::start(&[&["--allow-private"], &options[..]].concat());
+        wait_for("all tunnels", || (tunnels(&up).len() == 4).then_some(()));
+        let clients = open_sessions(&up, echo);
+        let tunnels = tunnels(&up);
+        let on = |shard: u64| tunnels.iter().filter(|t| t["shard"] == shard).count();
+        assert_eq!((on(0), on(1)), (2, 2), "{io}: {tunnels:?}");
+        let sessions: Vec<_> = tunnels.iter().map(sessions).collect();
+        assert!(sessions.iter().all(|n| *n > 0), "{io}: {sessions:?}");
+        assert_eq!(sessions.iter().sum::<u64>(), clients.len() as u64, "{io}");
+        // Every client finds a tunnel where it is.
+        assert_eq!(up.metric("titan_pop_client_handovers_total"), 0, "{io}");
+        assert_eq!(up.metric("titan_pop_tunnels_active"), 4, "{io}");
+        let node = &tunnels[0]["node"];
+        assert!(tunnels.iter().all(|t| t["node"] == *node), "{io}: one node");
+    }
+}
+
 /// Two shards and so many edges.
 fn start_two_shards(edges: &str, io: &str) -> Up {
     let shards = ["--shards", "2", "--edges", edges];
@@ -78,12 +100,20 @@ fn open_sessions(up: &Up, echo: SocketAddr) -> Vec<TcpStream> {
 
 /// Sessions now running, by the shard of their tunnel.
 fn sessions_by_shard(up: &Up) -> BTreeMap<u64, u64> {
-    let url = format!("http://{}/debug/tunnels", up.info.pop_admin);
-    let tunnels: Value = serde_json::from_slice(&run(&mut curl(&[&url])).stdout).expect("JSON");
-    let mut sessions = BTreeMap::new();
-    for tunnel in tunnels.as_array().expect("a list") {
+    let mut sessions_by_shard = BTreeMap::new();
+    for tunnel in tunnels(up) {
         let shard = tunnel["shard"].as_u64().expect("a number");
-        *sessions.entry(shard).or_default() += tunnel["sessions"].as_u64().expect("a number");
+        *sessions_by_shard.entry(shard).or_default() += sessions(&tunnel);
     }
-    sessions
+    sessions_by_shard
+}
+
+/// The PoP's tunnels as it lists them.
+fn tunnels(up: &Up) -> Vec<Value> {
+    let url = format!("http://{}/debug/tunnels", up.info.pop_admin);
+    serde_json::from_slice(&run(&mut curl(&[&url])).stdout).expect("a list")
+}
+
+fn sessions(tunnel: &Value) -> u64 {
+    tunnel["sessions"].as_u64().expect("a number")
 }

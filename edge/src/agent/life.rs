@@ -1,46 +1,29 @@
-//! What an edge does all its life: assignment → dial → serve, and again after every end.
-//!
-//! ```text
-//!            ┌──────────── back-off ◀──── failed / closed ───┐
-//!            ▼                                               │
-//!       ask manager ──▶ dial PoP ──▶ HELLO ──▶ serve ────────┤
-//!            ▲                         │                     │
-//!            └──── back-off ◀──────────│────────── GOAWAY ───┘
-//!                                      └─▶ the old tunnel's sessions finish, then it closes
-//! ```
+//! The life of one of an edge's tunnels, and of all that come after it in its place.
 
 use std::{rc::Rc, time::Duration};
 
 use rand::rngs::ThreadRng;
-use titan_proto::{
-    control::{Assignment, PopId},
-    mux::CloseCause,
-};
+use titan_proto::{control::PopId, mux::CloseCause};
 use tokio::{
-    sync::watch,
     task::JoinSet,
     time::{Instant, sleep},
 };
 
+use super::{Shared, Stop, assignments::Serial};
 use crate::{
     backoff::Backoff,
-    error::{DialPopError, ManagerError, OpenError},
-    identity::Identity,
-    limits::{RETIRED_TUNNEL_LIFETIME, TOKEN_MARGIN, TUNNEL_PROVEN_AFTER},
-    manager::Manager,
-    session::Egress,
+    error::{DialPopError, OpenError},
+    limits::{RETIRED_TUNNEL_LIFETIME, TUNNEL_PROVEN_AFTER},
     tunnel::{Ending, Tunnel},
 };
 
 /// Keeps one tunnel open until it is told to stop.
-pub(crate) struct Agent {
-    identity: Identity,
-    manager: Manager,
-    egress: Rc<Egress>,
-    drain_timeout: Duration,
+pub(super) struct Life {
+    shared: Rc<Shared>,
     stop: Stop,
     backoff: Backoff<ThreadRng>,
-    held: Option<HeldAssignment>,
+    /// The assignment that was dialled last.
+    used: Serial,
     /// The PoP that could not be reached, or sent us away, a moment ago.
     avoid: Option<PopId>,
     /// The tunnel that a new one is to replace.
@@ -49,28 +32,13 @@ pub(crate) struct Agent {
     retired: JoinSet<()>,
 }
 
-/// The last assignment, for as long as its token opens tunnels.
-struct HeldAssignment {
-    assignment: Assignment,
-    expires: Instant,
-}
-
-impl Agent {
-    pub(crate) fn new(
-        identity: Identity,
-        manager: Manager,
-        egress: Egress,
-        drain_timeout: Duration,
-        stop: watch::Receiver<bool>,
-    ) -> Self {
+impl Life {
+    pub(super) fn new(shared: Rc<Shared>, stop: Stop) -> Self {
         Self {
-            identity,
-            manager,
-            egress: Rc::new(egress),
-            drain_timeout,
-            stop: Stop(stop),
+            shared,
+            stop,
             backoff: Backoff::new(rand::rng()),
-            held: None,
+            used: Serial::default(),
             avoid: None,
             leaving: None,
             retired: JoinSet::new(),
@@ -78,7 +46,7 @@ impl Agent {
     }
 
     /// Runs until it is told to stop, then lets the sessions finish.
-    pub(crate) async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         while !self.stop.is_asked() {
             self.live_once().await;
             let delay = self.backoff.next_delay();
@@ -93,7 +61,7 @@ impl Agent {
         while self.retired.join_next().await.is_some() {}
     }
 
-    /// One round of the diagram above.
+    /// One round of the diagram in the module above.
     async fn live_once(&mut self) {
         let mut stop = self.stop.clone();
         let opened = tokio::select! {
@@ -103,63 +71,41 @@ impl Agent {
         match opened {
             Ok(tunnel) => self.serve(tunnel).await,
             Err(error) => {
-                self.egress.metrics.tunnels_failed.add(1);
+                self.shared.egress.metrics.tunnels_failed.add(1);
                 tracing::warn!("no tunnel: {error}");
-                self.note_failure(&error);
+                self.note_failure(error).await;
             }
         }
     }
 
     async fn open(&mut self) -> Result<(PopId, Tunnel), OpenError> {
-        let assignment = self.assignment().await?;
-        let pop = assignment.pop.clone();
-        let node_id = self.identity.node_id();
-        match Tunnel::open(&assignment, node_id, self.egress.clone()).await {
-            Ok(tunnel) => Ok((pop, tunnel)),
-            Err(source) => Err(OpenError::Pop { pop, source }),
+        let assignments = &self.shared.assignments;
+        let (serial, assignment) = assignments.get(self.used, self.avoid.as_ref()).await?;
+        self.used = serial;
+        let node_id = assignments.identity().node_id();
+        match Tunnel::open(&assignment, node_id, self.shared.egress.clone()).await {
+            Ok(tunnel) => Ok((assignment.pop, tunnel)),
+            Err(source) => {
+                let pop = assignment.pop;
+                Err(OpenError::Pop { pop, source })
+            }
         }
     }
 
-    /// Asks the manager. While it is away, the last answer serves as long as its token does.
-    async fn assignment(&mut self) -> Result<Assignment, ManagerError> {
-        match self
-            .manager
-            .assignment(&self.identity, self.avoid.as_ref())
-            .await
-        {
-            Ok(assignment) => {
-                let lifetime = Duration::from_secs(assignment.expires_in_s);
-                let expires = Instant::now() + lifetime.saturating_sub(TOKEN_MARGIN);
-                self.held = Some(HeldAssignment {
-                    assignment: assignment.clone(),
-                    expires,
-                });
-                Ok(assignment)
-            }
-            Err(error) if is_absence(&error) => {
-                self.held.take_if(|held| held.expires <= Instant::now());
-                let Some(held) = &self.held else {
-                    return Err(error);
-                };
-                tracing::warn!(
-                    "{error}; dialling PoP {} with the token at hand",
-                    held.assignment.pop
-                );
-                Ok(held.assignment.clone())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn note_failure(&mut self, error: &OpenError) {
+    async fn note_failure(&mut self, error: OpenError) {
         let OpenError::Pop { pop, source } = error else {
             return;
         };
-        self.avoid = Some(pop.clone());
         if matches!(source, DialPopError::Upgrade(_)) {
-            // It may be the token that the PoP does not like.
-            self.held = None;
+            self.shared.assignments.distrust(self.used).await;
         }
+        self.shun(pop);
+    }
+
+    /// Asks for another PoP the next time, unless tunnels of this edge are at home there: they show
+    /// that it can be reached, and an edge's tunnels belong together.
+    fn shun(&mut self, pop: PopId) {
+        self.avoid = (!self.shared.homes.hold(&pop)).then_some(pop);
     }
 
     /// Serves a new tunnel until it ends or the PoP drains. Make before break: only when the new
@@ -172,19 +118,22 @@ impl Agent {
             ready = tunnel.ready() => ready,
         };
         if let Err(cause) = ready {
-            self.egress.metrics.tunnels_failed.add(1);
+            self.shared.egress.metrics.tunnels_failed.add(1);
             self.report_end(&pop, &cause);
-            self.avoid = Some(pop);
+            self.shun(pop);
             return tunnel.close().await;
         }
         tracing::info!(%pop, "tunnel open");
-        self.egress.metrics.tunnels_opened.add(1);
+        self.shared.egress.metrics.tunnels_opened.add(1);
         self.avoid = None;
         self.retire_leaving();
+        let shared = self.shared.clone();
+        let home = shared.homes.settle(&pop);
         let ending = tokio::select! {
             () = stop.asked() => return self.stop_tunnel(tunnel).await,
             ending = tunnel.ending() => ending,
         };
+        drop(home);
         if opened_at.elapsed() >= TUNNEL_PROVEN_AFTER {
             self.backoff.reset();
         }
@@ -200,7 +149,7 @@ impl Agent {
                 self.avoid = Some(pop);
             }
             Ending::Closed(cause) => {
-                self.egress.metrics.tunnels_lost.add(1);
+                self.shared.egress.metrics.tunnels_lost.add(1);
                 self.report_end(&pop, &cause);
                 tunnel.close().await;
             }
@@ -210,7 +159,7 @@ impl Agent {
     fn report_end(&self, pop: &PopId, cause: &CloseCause) {
         match cause {
             CloseCause::Violation(violation) => {
-                self.egress.metrics.tunnels_violated.add(1);
+                self.shared.egress.metrics.tunnels_violated.add(1);
                 tracing::warn!(%pop, label = violation.label(), "[DIAG] tunnel ended: {violation}");
             }
             cause => tracing::warn!(%pop, ?cause, "tunnel ended"),
@@ -223,7 +172,7 @@ impl Agent {
             return;
         };
         self.retired
-            .spawn_local(retire(tunnel, self.stop.clone(), self.drain_timeout));
+            .spawn_local(retire(tunnel, self.stop.clone(), self.shared.drain_timeout));
     }
 
     async fn stop_tunnel(&mut self, tunnel: Tunnel) {
@@ -233,7 +182,7 @@ impl Agent {
         );
         self.retire_leaving();
         tunnel.go_away();
-        tunnel.finish(self.drain_timeout).await;
+        tunnel.finish(self.shared.drain_timeout).await;
     }
 }
 
@@ -245,28 +194,4 @@ async fn retire(tunnel: Tunnel, mut stop: Stop, drain_timeout: Duration) {
         () = stop.asked() => drain_timeout,
     };
     tunnel.finish(patience).await;
-}
-
-/// Whether the manager said nothing at all, or only that something is wrong with itself.
-fn is_absence(error: &ManagerError) -> bool {
-    match error {
-        ManagerError::Unreachable(_) => true,
-        ManagerError::Refused { status, .. } => *status >= 500,
-        ManagerError::Malformed(_) | ManagerError::NotEnrolled => false,
-    }
-}
-
-/// Whether the edge was told to stop. An owner that is gone has told it so.
-#[derive(Clone)]
-struct Stop(watch::Receiver<bool>);
-
-impl Stop {
-    fn is_asked(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
-    }
-
-    async fn asked(&mut self) {
-        // The error says that the owner is gone.
-        let _ = self.0.wait_for(|asked| *asked).await;
-    }
 }

@@ -1,0 +1,201 @@
+//! Manager, PoP and edges as processes of their own that find each other through their configuration
+//! files.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::Command,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    client,
+    harness::{Process, binary, curl, free_addr, metric, run, wait_for},
+    origin,
+};
+
+/// Three processes and their addresses.
+pub(crate) struct Network {
+    pub(crate) manager: Process,
+    pub(crate) pop: Process,
+    pub(crate) edge: Process,
+    pub(crate) at: Addresses,
+    settings: Settings,
+    dir: TempDir,
+}
+
+/// Where the programs listen.
+pub(crate) struct Addresses {
+    pub(crate) manager: SocketAddr,
+    pub(crate) proxy: SocketAddr,
+    pub(crate) tunnel: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// Lines of configuration beyond the ones that every test needs.
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(crate) pop: String,
+    pub(crate) edge: String,
+}
+
+pub(crate) const USER: &str = "carol";
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+impl Network {
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| Settings::default())
+    }
+
+    /// Starts everything with further settings and waits until it serves.
+    pub(crate) fn start_with(settings: impl FnOnce(&Addresses) -> Settings) -> Self {
+        let dir = TempDir::new().expect("a temporary directory");
+        let [manager, proxy, tunnel, admin] = std::array::from_fn(|_| free_addr());
+        let at = Addresses {
+            manager,
+            proxy,
+            tunnel,
+            admin,
+        };
+        let settings = settings(&at);
+        let manager = start_manager(&at, dir.path());
+        let command = |args: &[&str]| titan(&at, dir.path(), args);
+        command(&["user", "add", USER, "--password", PASSWORD]);
+        let credential = text(&command(&["pop", "add", "lab"]), "credential");
+        let key = text(&command(&["node", "key"]), "secret");
+        fs::write(dir.path().join("credential"), credential).expect("a file");
+        fs::write(dir.path().join("enrolment-key"), key).expect("a file");
+        let pop = start_pop(&at, dir.path(), &settings.pop);
+        let edge = start_edge(&at, dir.path(), "edge", &settings.edge);
+        let network = Self {
+            manager,
+            pop,
+            edge,
+            at,
+            settings,
+            dir,
+        };
+        network.wait_until_served();
+        network
+    }
+
+    pub(crate) fn start_manager(&self) -> Process {
+        start_manager(&self.at, self.dir.path())
+    }
+
+    pub(crate) fn start_pop(&self) -> Process {
+        start_pop(&self.at, self.dir.path(), &self.settings.pop)
+    }
+
+    /// Starts the edge of that name, the same node as the last time.
+    pub(crate) fn start_edge(&self, name: &str) -> Process {
+        start_edge(&self.at, self.dir.path(), name, &self.settings.edge)
+    }
+
+    /// Waits until a session can be opened through the whole path.
+    pub(crate) fn wait_until_served(&self) {
+        let echo = origin::echo();
+        wait_for("the path to serve", || {
+            let mut client = self.open(echo)?;
+            client.write_all(b"?").ok()?;
+            client.read_exact(&mut [0]).ok()
+        });
+    }
+
+    /// Opens a session in `confirmed` mode; `None` while there is no way to the target.
+    pub(crate) fn open(&self, target: SocketAddr) -> Option<TcpStream> {
+        let user = format!("{USER}-confirm");
+        // The PoP may be down just now, or on its way.
+        let asked = client::try_socks5(self.at.proxy, &user, PASSWORD, target).ok()?;
+        (asked.reply == 0).then_some(asked.stream)
+    }
+
+    /// The PoP's tunnels as it lists them.
+    pub(crate) fn tunnels(&self) -> Vec<Value> {
+        let url = format!("http://{}/debug/tunnels", self.at.admin);
+        let output = run(&mut curl(&[&url]));
+        serde_json::from_slice(&output.stdout).expect("a list")
+    }
+
+    /// Waits until the PoP lists that many tunnels.
+    pub(crate) fn wait_for_tunnels(&self, count: usize) {
+        wait_for("the tunnels", || {
+            (self.tunnels().len() == count).then_some(())
+        });
+    }
+
+    /// The value of one of the PoP's metrics that has no labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        metric(self.at.admin, name)
+    }
+
+    /// Runs an operator's command and gives what it prints.
+    pub(crate) fn titan(&self, args: &[&str]) -> Value {
+        titan(&self.at, self.dir.path(), args)
+    }
+}
+
+fn start_manager(at: &Addresses, dir: &Path) -> Process {
+    let config = format!(
+        "listen = \"{}\"\nstore = \"embedded:{}\"\nadmin_token_file = \"{}\"\n",
+        at.manager,
+        dir.join("manager.redb").display(),
+        dir.join("admin-token").display(),
+    );
+    let process = start("titan-manager", "manager", &config, dir);
+    let url = format!("http://{}/healthz", at.manager);
+    wait_for("the manager", || {
+        curl(&["--fail", "-o", "/dev/null", &url])
+            .status()
+            .ok()
+            .filter(|s| s.success())
+    });
+    process
+}
+
+fn start_pop(at: &Addresses, dir: &Path, settings: &str) -> Process {
+    let config = format!(
+        "manager_url = \"http://{}\"\ncredential_file = \"{}\"\nproxy_listen = \"{}\"\n\
+         tunnel_listen = \"{}\"\nadmin_listen = \"{}\"\nshards = 2\n{settings}",
+        at.manager,
+        dir.join("credential").display(),
+        at.proxy,
+        at.tunnel,
+        at.admin,
+    );
+    start("titan-pop", "pop", &config, dir)
+}
+
+fn start_edge(at: &Addresses, dir: &Path, name: &str, settings: &str) -> Process {
+    let config = format!(
+        "manager_url = \"http://{}\"\nenrolment_key_file = \"{}\"\ndata_dir = \"{}\"\n\
+         allow_private = true\n{settings}",
+        at.manager,
+        dir.join("enrolment-key").display(),
+        dir.join(name).display(),
+    );
+    start("titan-edge", name, &config, dir)
+}
+
+fn start(program: &str, name: &str, config: &str, dir: &Path) -> Process {
+    let file = dir.join(format!("{name}.toml"));
+    fs::write(&file, config).expect("a configuration file");
+    Process::start(program, &["--config", file.to_str().expect("UTF-8")], dir)
+}
+
+fn titan(at: &Addresses, dir: &Path, args: &[&str]) -> Value {
+    let mut command = Command::new(binary("titan"));
+    command
+        .args(args)
+        .args(["--json", "--manager", &format!("http://{}", at.manager)]);
+    let output = run(command.arg("--token-file").arg(dir.join("admin-token")));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().expect("a text").to_owned()
+}
