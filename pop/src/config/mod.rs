@@ -55,6 +55,9 @@ pub struct Config {
     /// Seconds without a byte after which a session whose one direction has ended is over.
     #[serde(default = "default_linger_s")]
     pub linger_s: u32,
+    /// Seconds that an HTTP client's connection may wait for its next request.
+    #[serde(default = "default_http_idle_s")]
+    pub http_idle_s: u32,
     /// Seconds that running sessions get to finish when the PoP drains.
     #[serde(default = "default_drain_s")]
     pub drain_s: u32,
@@ -82,6 +85,7 @@ impl Config {
             io: IoChoice::default(),
             reply_mode: ReplyMode::default(),
             linger_s: default_linger_s(),
+            http_idle_s: default_http_idle_s(),
             drain_s: default_drain_s(),
             log_format: LogFormat::default(),
             log_level: default_log_level(),
@@ -135,6 +139,11 @@ impl Config {
         Duration::from_secs(self.linger_s.into())
     }
 
+    /// Time that an HTTP client's connection may wait for its next request.
+    pub fn http_idle(&self) -> Duration {
+        Duration::from_secs(self.http_idle_s.into())
+    }
+
     /// Time that running sessions get when the PoP drains.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_s.into())
@@ -171,6 +180,9 @@ impl Config {
         }
         if self.linger_s == 0 {
             return Err(value("linger_s", "must be at least 1"));
+        }
+        if self.http_idle_s == 0 {
+            return Err(value("http_idle_s", "must be at least 1"));
         }
         Ok(())
     }
@@ -246,6 +258,10 @@ fn default_linger_s() -> u32 {
     120
 }
 
+fn default_http_idle_s() -> u32 {
+    60
+}
+
 fn default_drain_s() -> u32 {
     30
 }
@@ -310,6 +326,7 @@ mod tests {
             "colour = 1",
             "shards = \"two\"",
             "linger_s = 0",
+            "http_idle_s = 0",
             "log_level = \"titan_pop=loud\"",
             "io = \"kqueue\"",
             "advertise_tunnel_url = \"http://x\"",

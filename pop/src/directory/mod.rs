@@ -94,6 +94,11 @@ impl TunnelSet {
         Some(removed)
     }
 
+    /// Whether a tunnel is among them.
+    pub fn contains(&self, key: TunnelKey) -> bool {
+        self.places.contains_key(&key)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -1,8 +1,8 @@
-//! A proxy client's first seconds: which protocol it speaks, who it is, what it wants.
+//! What proxy clients say: which protocol they speak, who they are, what they want.
 //!
-//! SOCKS5 and HTTP share one port; the first byte tells them apart. Everything here happens within
-//! one deadline and a bounded number of bytes, and ends in an [`Order`](crate::mesh::Order) for
-//! the relay or in a counted close.
+//! SOCKS5 and HTTP share one port; the first byte tells them apart. Every handshake, and every head
+//! of an HTTP request, has one deadline and a bounded number of bytes, and ends in an order for the
+//! relay or in a counted close. An HTTP client comes back here for its next request.
 
 mod conversation;
 mod http;
@@ -21,10 +21,10 @@ use titan_proto::{
 use self::{conversation::Conversation, login::Logins};
 use crate::{
     limits::CLIENT_HANDSHAKE_TIMEOUT,
-    mesh::{Order, Ticket},
+    mesh::{Order, RequestMove, Ticket},
     metrics::{ClientClose, Held},
-    net::{Accepted, Socket, farewell, timeout},
-    relay,
+    net::{Accepted, Socket, farewell, spawn_guarded, timeout},
+    relay::{self, Client},
     tunnel::Core,
     users::{LoginAnswer, LoginKey},
 };
@@ -43,7 +43,7 @@ impl Ingress {
         Self { core, logins }
     }
 
-    /// Takes a client from accept to the start of its session.
+    /// Takes a client from accept to the start of its session, or to its first HTTP request.
     pub async fn serve(self: Rc<Self>, accepted: Accepted) {
         self.core.metrics.clients.inc();
         let _handshake = Held::new(&self.core.metrics, |metrics| &metrics.handshakes_active);
@@ -52,7 +52,12 @@ impl Ingress {
         };
         let mut client = Conversation::new(socket);
         match self.hear_out(&mut client).await {
-            Ok(order) => relay::start(&self.core, client.into_socket(), order),
+            Ok(Wish::Session(order)) => relay::start(&self.core, client.into_socket(), order),
+            Ok(Wish::Http) => {
+                let (socket, input) = client.into_parts();
+                // A task of its own, so that it need not have room for all of this one.
+                spawn_guarded("http client", http::serve(self, Client::new(socket, input)));
+            }
             Err(Refused { close, last_words }) => {
                 self.core.metrics.client_closes.inc(close);
                 tracing::debug!(peer = %accepted.peer, ?close, "[DIAG] client refused");
@@ -61,6 +66,11 @@ impl Ingress {
                 }
             }
         }
+    }
+
+    /// Goes on with an HTTP client that another shard sent here with its request.
+    pub fn resume(self: Rc<Self>, moved: RequestMove) {
+        spawn_guarded("http client", http::resume(self, moved));
     }
 
     /// Takes in the control thread's answer to a login.
@@ -86,17 +96,17 @@ impl Ingress {
         self.logins.cache.borrow_mut().refresh_failed(name);
     }
 
-    async fn hear_out(&self, client: &mut Conversation) -> Result<Order, Refused> {
+    async fn hear_out(&self, client: &mut Conversation) -> Result<Wish, Refused> {
         let handshake = pin!(self.handshake(client));
         timeout(CLIENT_HANDSHAKE_TIMEOUT, handshake)
             .await
             .unwrap_or(Err(Refused::silently(ClientClose::TimedOut)))
     }
 
-    async fn handshake(&self, client: &mut Conversation) -> Result<Order, Refused> {
+    async fn handshake(&self, client: &mut Conversation) -> Result<Wish, Refused> {
         match sniff(client.first_byte().await?) {
-            Protocol::Socks5 => socks5::handshake(self, client).await,
-            Protocol::Http => http::handshake(self, client).await,
+            Protocol::Socks5 => socks5::handshake(self, client).await.map(Wish::Session),
+            Protocol::Http => Ok(Wish::Http),
             Protocol::Socks4 => Err(Refused::with(
                 ClientClose::MalformedSocks5,
                 Socks5Error::Socks4.farewell(),
@@ -104,6 +114,15 @@ impl Ingress {
             Protocol::Unknown => Err(Refused::silently(ClientClose::UnknownProtocol)),
         }
     }
+}
+
+/// What a client turns out to want.
+#[derive(Debug)]
+enum Wish {
+    /// A session of bytes.
+    Session(Order),
+    /// To be heard in HTTP.
+    Http,
 }
 
 /// Why a client gets no session, and what it is told.

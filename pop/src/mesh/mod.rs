@@ -23,7 +23,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tokio::sync::mpsc;
 
 pub use messages::{
-    Answer, ClientMove, LoginRequest, News, Order, Report, Ticket, TokenAuthority, TunnelMove, Work,
+    Answer, ClientMove, LoginRequest, News, Order, Report, RequestMove, RequestOrder, Ticket,
+    TokenAuthority, TunnelMove, Work,
 };
 pub use status::Status;
 

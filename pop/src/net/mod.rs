@@ -33,7 +33,7 @@ pub use doorbell::{Doorbell, Installed, Ringer};
 pub use farewell::farewell;
 pub use future::{Either, join, race};
 pub use listener::{Accepted, Listener, bind};
-pub use notify::Notify;
+pub use notify::{Notify, OnceEvent};
 pub use runtime::{Driver, probe, run};
 pub use socket::{Received, Socket};
 pub use task::{Stats, guarded, spawn_guarded};

@@ -28,8 +28,13 @@ impl Link {
     /// A session that begins. Until [`end_cleanly`](Self::end_cleanly) its client sees a reset
     /// when the socket closes, even if that is because this process was killed.
     pub(super) fn new(core: Rc<Core>, client: Socket, session: Session) -> Self {
-        client.reset_on_close(true);
         core.metrics.sessions_opened.inc();
+        Self::resume(core, client, session)
+    }
+
+    /// The same for a session that has been counted.
+    pub(super) fn resume(core: Rc<Core>, client: Socket, session: Session) -> Self {
+        client.reset_on_close(true);
         let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
         let linger = Linger::new(core.config.linger());
         Self {
@@ -49,28 +54,38 @@ impl Link {
 
     /// Waits until the client's connection has broken, while nobody reads from it.
     pub(super) async fn client_gone(&self) -> Broken {
-        loop {
-            sleep(CLIENT_WATCH).await;
-            if self.client.is_broken() {
-                return Broken::Client(io::ErrorKind::ConnectionReset.into());
-            }
-        }
+        client_gone(&self.client).await
     }
 
     /// Waits until a session of which one direction has ended is to be given up: nothing has moved
     /// for too long, or the client is gone.
     pub(super) async fn half_open(&self) -> Broken {
-        loop {
-            let deadline = self.linger.deadline().await;
-            let now = Instant::now();
-            if now >= deadline {
-                return Broken::Idle;
-            }
-            if self.client.is_broken() {
-                return Broken::Client(io::ErrorKind::ConnectionReset.into());
-            }
-            sleep_until(deadline.min(now + CLIENT_WATCH)).await;
+        half_open(&self.linger, &self.client).await
+    }
+}
+
+/// Waits until the connection of `client` has broken, while nobody reads from it.
+pub(super) async fn client_gone(client: &Socket) -> Broken {
+    loop {
+        sleep(CLIENT_WATCH).await;
+        if client.is_broken() {
+            return Broken::Client(io::ErrorKind::ConnectionReset.into());
         }
+    }
+}
+
+/// Waits until nothing has moved for too long after one direction had ended, or `client` is gone.
+pub(super) async fn half_open(linger: &Linger, client: &Socket) -> Broken {
+    loop {
+        let deadline = linger.deadline().await;
+        let now = Instant::now();
+        if now >= deadline {
+            return Broken::Idle;
+        }
+        if client.is_broken() {
+            return Broken::Client(io::ErrorKind::ConnectionReset.into());
+        }
+        sleep_until(deadline.min(now + CLIENT_WATCH)).await;
     }
 }
 

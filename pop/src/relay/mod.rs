@@ -1,9 +1,11 @@
 //! Sessions: a client's socket and a tunnel's session, and the bytes between them.
 //!
 //! ```text
-//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session or forward
+//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session
 //!                             └─ a tunnel of another shard ──mesh──▶ arrive (there)
 //! ```
+//!
+//! Plain HTTP requests, of which a client may have many, have a path of their own: `forward`.
 
 mod down;
 mod end;
@@ -15,5 +17,5 @@ mod session;
 mod start;
 mod up;
 
-pub use reply::refuse;
+pub use forward::{Client, arrive as arrive_forwarded, forward};
 pub use start::{arrive, start};

@@ -7,11 +7,11 @@ use titan_proto::{
     reason::Reason,
 };
 
-use super::{forward, link::Link, reply::refuse, session};
+use super::{link::Link, reply::refuse, session};
 use crate::{
     directory::TunnelKey,
     limits::MAX_ROUTE_ATTEMPTS,
-    mesh::{Answer, ClientMove, Order, Work},
+    mesh::{ClientMove, Order, Work},
     metrics::ClientClose,
     net::{Socket, spawn_guarded},
     route::{self, Route},
@@ -80,7 +80,7 @@ fn depart(core: &Rc<Core>, client: Socket, order: Order, tunnel: TunnelKey, atte
     {
         Ok(()) => core.metrics.client_handovers.inc(),
         Err(Work::Client(ClientMove { fd, order, .. })) => come_back(core, fd, &order),
-        Err(Work::Tunnel(_)) => {}
+        Err(Work::Request(_) | Work::Tunnel(_)) => {}
     }
 }
 
@@ -107,14 +107,7 @@ fn run(core: &Rc<Core>, client: Socket, order: Order, session: Session) {
         early,
         ..
     } = order;
-    match answer {
-        Answer::Socks5 | Answer::HttpConnect => {
-            spawn_guarded("session", session::run(link, answer, reply_mode, early));
-        }
-        Answer::HttpForward { body_left, .. } => {
-            spawn_guarded("request", forward::run(link, answer, body_left, early));
-        }
-    }
+    spawn_guarded("session", session::run(link, answer, reply_mode, early));
 }
 
 fn give_up(core: &Rc<Core>, client: Socket, order: &Order, close: ClientClose, reason: Reason) {
@@ -126,7 +119,7 @@ fn give_up(core: &Rc<Core>, client: Socket, order: &Order, close: ClientClose, r
     );
 }
 
-fn refused(error: OpenError) -> Reason {
+pub(super) fn refused(error: OpenError) -> Reason {
     match error {
         OpenError::TooManySessions => Reason::TooManySessions,
         OpenError::Congested => Reason::Overloaded,
