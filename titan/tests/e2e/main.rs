@@ -9,6 +9,7 @@ mod client;
 mod departures;
 mod failures;
 mod harness;
+mod http;
 mod origin;
 mod shards;
 mod up;
