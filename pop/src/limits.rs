@@ -4,7 +4,8 @@ use std::time::Duration;
 
 // ---- Clients before they are known -------------------------------------------------------------
 
-/// Longest a proxy client may take from accept to a complete request, login included.
+/// Longest a proxy client may take from accept to a complete request, login included. An HTTP client
+/// has as much for each request, from its first byte on.
 ///
 /// A browser needs two round trips; ten seconds cover the worst satellite line with one lost
 /// segment each way, and bound what a client that never speaks can hold.

@@ -29,19 +29,29 @@ impl HeadScan {
     /// the empty line, `None` while it is incomplete and may still end within `max` bytes.
     pub(super) fn advance(&mut self, input: &[u8], max: usize) -> Result<Option<usize>, HeadFault> {
         let seen = input.get(..max).unwrap_or(input);
-        for (at, &byte) in seen.iter().enumerate().skip(self.at) {
-            match (byte, self.after_cr) {
-                (b'\n', true) if at == self.line_start + 1 => return Ok(Some(at + 1)),
-                (b'\n', true) => self.line_start = at + 1,
+        let Self {
+            at: start,
+            mut line_start,
+            mut after_cr,
+        } = *self;
+        let new = seen.get(start..).unwrap_or_default();
+        for (at, &byte) in (start..).zip(new) {
+            match (byte, after_cr) {
+                (b'\n', true) if at == line_start + 1 => return Ok(Some(at + 1)),
+                (b'\n', true) => line_start = at + 1,
                 (b'\n', false) => return Err(HeadFault::Malformed("a line ends in LF alone")),
                 (_, true) => return Err(HeadFault::Malformed("a CR without LF")),
                 (0, _) => return Err(HeadFault::Malformed("a NUL")),
                 _ => {}
             }
-            self.after_cr = byte == b'\r';
+            after_cr = byte == b'\r';
         }
-        self.at = seen.len();
-        match (input.len() >= max, self.line_start) {
+        *self = Self {
+            at: seen.len(),
+            line_start,
+            after_cr,
+        };
+        match (input.len() >= max, line_start) {
             (false, _) => Ok(None),
             (true, 0) => Err(HeadFault::FirstLineTooLong),
             (true, _) => Err(HeadFault::TooLong),

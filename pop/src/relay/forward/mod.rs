@@ -128,6 +128,7 @@ async fn attempt(
             tracing::debug!(%failure, "exchange failed");
             origin.reset(failure.reason());
             if may_repeat(order, progress, &failure, is_stale) {
+                client.socket.reset_on_close(false);
                 return Attempt::Again(client);
             }
             Attempt::Over(fail(core, client, order, progress, &failure).await)
