@@ -140,6 +140,12 @@ impl NodeSet {
         self.nodes.get(*self.places.get(&node)?)
     }
 
+    /// Whether a tunnel of the node is among them.
+    pub fn contains(&self, node: NodeId, key: TunnelKey) -> bool {
+        let tunnels = self.get(node).map(NodeTunnels::tunnels);
+        tunnels.is_some_and(|tunnels| tunnels.iter().any(|entry| entry.key == key))
+    }
+
     /// How many nodes there are.
     pub fn len(&self) -> usize {
         self.nodes.len()

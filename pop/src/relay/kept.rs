@@ -7,13 +7,13 @@ use std::cell::RefCell;
 
 use crate::{
     limits::{KEPT_BYTES, KEPT_BYTES_PER_SHARD},
-    mesh::{Answer, Order, Progress},
+    mesh::{Order, Progress},
     metrics::Held,
     tunnel::Core,
 };
 
 /// A session's place for it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Keeper(RefCell<Option<Box<Kept>>>);
 
 #[derive(Debug)]
@@ -76,9 +76,6 @@ impl Kept {
             && charge(&mut self.memory, bytes.len());
         if fits {
             self.order.early.extend_from_slice(bytes);
-            if let Answer::HttpForward { body_left, .. } = &mut self.order.answer {
-                *body_left = body_left.saturating_sub(bytes.len() as u64);
-            }
         }
         fits
     }

@@ -47,8 +47,8 @@ impl Link {
         order: Order,
         progress: Progress,
     ) -> Self {
-        client.reset_on_close(true);
         core.metrics.sessions_opened.inc();
+        client.reset_on_close(true);
         let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
         Self {
             client,
@@ -59,6 +59,25 @@ impl Link {
             answered: Cell::new(false),
             open_by: progress.open_by,
             kept: Keeper::new(&core, order, progress),
+            core,
+            _active: active,
+        }
+    }
+
+    /// A session that has begun as a plain HTTP request and goes on as an upgraded connection: its
+    /// client has the answer, and no other edge could go on in its middle.
+    pub(super) fn upgraded(core: Rc<Core>, client: Socket, session: Session) -> Self {
+        client.reset_on_close(true);
+        let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
+        Self {
+            client,
+            session,
+            linger: Linger::new(core.config.linger()),
+            answer: Answer::HttpUpgraded,
+            told: Cell::new(true),
+            answered: Cell::new(true),
+            open_by: Instant::now() + core.config.open_timeout(),
+            kept: Keeper::default(),
             core,
             _active: active,
         }
@@ -88,28 +107,38 @@ impl Link {
 
     /// Waits until the client's connection has broken, while nobody reads from it.
     pub(super) async fn client_gone(&self) -> Broken {
-        loop {
-            sleep(CLIENT_WATCH).await;
-            if self.client.is_broken() {
-                return Broken::Client(io::ErrorKind::ConnectionReset.into());
-            }
-        }
+        client_gone(&self.client).await
     }
 
     /// Waits until a session of which one direction has ended is to be given up: nothing has moved
     /// for too long, or the client is gone.
     pub(super) async fn half_open(&self) -> Broken {
-        loop {
-            let deadline = self.linger.deadline().await;
-            let now = Instant::now();
-            if now >= deadline {
-                return Broken::Idle;
-            }
-            if self.client.is_broken() {
-                return Broken::Client(io::ErrorKind::ConnectionReset.into());
-            }
-            sleep_until(deadline.min(now + CLIENT_WATCH)).await;
+        half_open(&self.linger, &self.client).await
+    }
+}
+
+/// Waits until the connection of `client` has broken, while nobody reads from it.
+pub(super) async fn client_gone(client: &Socket) -> Broken {
+    loop {
+        sleep(CLIENT_WATCH).await;
+        if client.is_broken() {
+            return Broken::Client(io::ErrorKind::ConnectionReset.into());
         }
+    }
+}
+
+/// Waits until nothing has moved for too long after one direction had ended, or `client` is gone.
+pub(super) async fn half_open(linger: &Linger, client: &Socket) -> Broken {
+    loop {
+        let deadline = linger.deadline().await;
+        let now = Instant::now();
+        if now >= deadline {
+            return Broken::Idle;
+        }
+        if client.is_broken() {
+            return Broken::Client(io::ErrorKind::ConnectionReset.into());
+        }
+        sleep_until(deadline.min(now + CLIENT_WATCH)).await;
     }
 }
 
