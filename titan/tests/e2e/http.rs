@@ -80,7 +80,9 @@ fn curl_uses_one_connection_for_two_hosts_and_neither_gets_the_password() {
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(log.matches("Re-using existing").count(), 2, "{log}");
         for (heads, addr, count) in [(&first_heads, first, 2), (&second_heads, second, 1)] {
-            for head in heads.try_iter().take(count) {
+            let heads: Vec<_> = heads.try_iter().collect();
+            assert_eq!(heads.len(), count);
+            for head in heads {
                 assert!(head.starts_with("GET / HTTP/1.1\r\n"), "{head}");
                 assert!(head.contains(&format!("Host: {addr}\r\n")), "{head}");
                 assert!(!head.to_ascii_lowercase().contains("proxy"), "{head}");
