@@ -121,7 +121,7 @@ impl Road {
     fn cut(&self, seen_as: SocketAddr) {
         let ends = self.lanes.lock().expect("no panic").remove(&seen_as);
         for end in ends.expect("such a connection") {
-            // The end of the one may have been passed on to the other by now.
+            // The second end may be gone by then: the first one's end is passed on.
             let _ = end.shutdown(Shutdown::Both);
         }
     }
