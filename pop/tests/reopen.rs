@@ -147,16 +147,17 @@ async fn a_forwarded_request_goes_on_in_the_middle_of_its_body() {
 #[tokio::test]
 async fn what_the_edge_itself_cannot_carry_another_one_does() {
     everywhere(async |world, place| {
-        let full = world
-            .edge_that(Manner::Refuses(Reason::TooManySessions))
-            .await;
-        let _second = world.edge().await;
-        while full.opened() < 10 {
-            let mut client = world.client().await;
-            assert_eq!(client.socks5("-confirm", "echo.test").await, 0, "{place}");
-            client.echo(b"here").await;
-        }
-        assert_eq!(reopened(world).await, full.opened() as u64, "{place}");
+        let mut full = world.edge_that(Manner::Dials).await;
+        let mut client = world.client().await;
+        let (code, second) = tokio::join!(client.socks5("-confirm", "echo.test"), async {
+            full.saw(|news| news.opened == 1).await;
+            let second = world.edge().await;
+            full.refuse(Reason::TooManySessions);
+            second
+        });
+        assert_eq!((code, second.opened()), (0, 1), "{place}");
+        client.echo(b"here").await;
+        assert_eq!(reopened(world).await, 1, "{place}");
     })
     .await;
 }

@@ -253,17 +253,18 @@ async fn a_confirmed_reply_waits_for_the_edge() {
 async fn an_association_goes_on_with_another_edge_until_its_client_was_told() {
     for io in DRIVERS {
         let world = World::start(io).await;
-        let manner = Manner::Refuses(Reason::TooManySessions);
-        let full = world.edge_that(manner).await;
-        let _second = world.edge().await;
+        let mut full = world.edge_that(Manner::Dials).await;
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        while full.opened() < 10 {
-            let mut control = world.client().await;
-            let (code, _) = control.socks5_associate("-confirm", unknown).await;
-            assert_eq!(code, 0, "{io:?}");
-        }
-        let reopened = world.metric("sessions_reopened").await;
-        assert_eq!(reopened, full.opened() as u64, "{io:?}");
+        let mut control = world.client().await;
+        let associate = control.socks5_associate("-confirm", unknown);
+        let ((code, _), second) = tokio::join!(associate, async {
+            full.saw(|news| news.opened == 1).await;
+            let second = world.edge().await;
+            full.refuse(Reason::TooManySessions);
+            second
+        });
+        assert_eq!((code, second.opened()), (0, 1), "{io:?}");
+        assert_eq!(world.metric("sessions_reopened").await, 1, "{io:?}");
         world.stop().await;
     }
 }

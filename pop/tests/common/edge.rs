@@ -84,6 +84,8 @@ pub struct News {
 enum Command {
     /// Cut the TCP connection.
     Die,
+    /// Refuse every session that was neither connected nor refused.
+    Refuse(Reason),
 }
 
 impl Edge {
@@ -133,6 +135,7 @@ impl Edge {
             input,
             targets,
             associations: HashSet::new(),
+            dialling: Vec::new(),
             tell,
             news: news_out,
         };
@@ -143,6 +146,11 @@ impl Edge {
     /// Cuts the connection without a word.
     pub fn die(&self) {
         let _ = self.commands.send(Command::Die);
+    }
+
+    /// Refuses the sessions that it is still dialling for.
+    pub fn refuse(&self, reason: Reason) {
+        let _ = self.commands.send(Command::Refuse(reason));
     }
 
     /// Waits until the edge has seen something.
@@ -165,6 +173,7 @@ struct Driver {
     input: BytesMut,
     targets: HashMap<SessionId, Target>,
     associations: HashSet<SessionId>,
+    dialling: Vec<SessionId>,
     tell: watch::Sender<News>,
     news: News,
 }
@@ -205,7 +214,10 @@ impl Driver {
                 () = tokio::time::sleep_until(timeout.into()) => {
                     self.conn.handle_timeout(Instant::now());
                 }
-                Some(Command::Die) = orders.recv() => return Ok(()),
+                Some(command) = orders.recv() => match command {
+                    Command::Die => return Ok(()),
+                    Command::Refuse(reason) => self.refuse(reason),
+                },
             }
         }
     }
@@ -281,7 +293,7 @@ impl Driver {
             "refused.test" => self
                 .conn
                 .reset(id, Reason::ConnectionRefused, "nobody listens"),
-            "silent.test" => {}
+            "silent.test" => self.dialling.push(id),
             _ => {
                 self.conn
                     .accept(id, SocketAddr::from(([192, 0, 2, 1], 4242)));
@@ -305,6 +317,12 @@ impl Driver {
                 self.flush(id);
                 self.read(id);
             }
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason) {
+        for id in self.dialling.drain(..) {
+            self.conn.reset(id, reason, "not here");
         }
     }
 
