@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Default of `handshake_s`, the longest a stranger may take for each step: a proxy client from accept
 /// to a complete request, login included; an edge from accept to a complete upgrade request, and from
-/// there to its HELLO.
+/// there to its HELLO. An HTTP client has as much for each further request, from its first byte on.
 ///
 /// A browser needs two round trips; ten seconds cover the worst satellite line with one lost
 /// segment each way, and bound what a client that never speaks can hold.
@@ -154,10 +154,10 @@ pub const FAREWELL_DISCARD: usize = 256 * 1024;
 /// Longest the last frames of a tunnel may take to leave, and the edge to close its end.
 pub const TUNNEL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes behind a plain HTTP request that are read and thrown away while its response is
-/// relayed. They belong to a next request that is not served on this connection; reading some
-/// lets us see the client close, reading without end would serve a flood.
-pub const FORWARD_SURPLUS: usize = 64 * 1024;
+/// Bytes behind a plain HTTP request that are read while it is served: requests sent ahead. Reading
+/// some lets us see the client close; whatever is beyond waits in the kernel, which slows the client
+/// down. As much as a head may be long.
+pub const PIPELINED_BYTES: usize = 16 * 1024;
 
 // ---- UDP associations --------------------------------------------------------------------------
 

@@ -185,7 +185,7 @@ async fn known_users_outlive_the_manager_and_others_hear_that_it_is_away() {
                 "CONNECT a.test:1 HTTP/1.1\r\nHost: a.test:1\r\n{authorization}\r\n"
             ))
             .await;
-        assert!(client.rest().await.starts_with("HTTP/1.1 503 "));
+        assert!(client.head().await.starts_with("HTTP/1.1 503 "));
         assert_eq!(world.metric("logins{outcome=\"unavailable\"}").await, 2);
         world.stop().await;
     }

@@ -10,6 +10,7 @@ pub type Target = fn(&[u8]);
 /// Every target, by the name of its binary and of its folder in `fuzz/seeds`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("http_head", crate::http::fuzz_http_head),
+    ("http_response", crate::http::fuzz_http_response),
     ("mux_input", crate::mux::fuzz::input),
     ("mux_operations", crate::mux::fuzz::operations),
     ("socks5_server", crate::socks5::fuzz_socks5_server),

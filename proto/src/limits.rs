@@ -151,6 +151,20 @@ pub const PROXY_MAX_CREDENTIAL: usize = 255;
 /// Bytes of explanation in an error response: a sentence or two.
 pub const PROXY_MAX_DETAIL: usize = 512;
 
+/// Longest head of an origin server's response. Sites that set many cookies and a long policy come
+/// to 16 KiB; browsers take 256 KiB, and other proxies 16 to 64.
+pub const RESPONSE_MAX_HEAD: usize = 64 * 1024;
+
+/// Most header lines in a response: 30 are common, and each cookie is a line.
+pub const RESPONSE_MAX_HEADERS: usize = 256;
+
+/// Longest extension of a chunk (RFC 9112 §7.1.1), with its semicolon. Signed uploads to object stores have
+/// the longest that are known, 85 bytes.
+pub const CHUNKED_MAX_EXTENSION: usize = 1024;
+
+/// Longest trailer section of chunked content: checksums and signatures, a few lines.
+pub const CHUNKED_MAX_TRAILER: usize = 8 * 1024;
+
 const _: () = {
     assert!(MIN_WINDOW <= INITIAL_WINDOW && INITIAL_WINDOW <= MAX_WINDOW);
     assert!(MIN_MAX_FRAME <= MAX_FRAME);

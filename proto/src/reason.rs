@@ -128,6 +128,7 @@ reasons! {
     23  Unsupported          "unsupported"           Client CommandNotSupported 501  "http_request_error"        Final "the request is of a kind that is not served"
     24  TooManyConnections   "too_many_connections"  Client NotAllowed          429  "connection_limit_reached"  Final "the user has too many connections"
     25  Overloaded           "overloaded"            Us     GeneralFailure      503  "connection_limit_reached"  Final "the PoP is at its limit"
+    26  BadResponse          "bad_response"          Target GeneralFailure      502  "http_protocol_error"       Final "the target's response is malformed"
 }
 
 impl Reason {
@@ -279,6 +280,7 @@ mod tests {
             "destination_unavailable",
             "dns_error",
             "dns_timeout",
+            "http_protocol_error",
             "http_request_denied",
             "http_request_error",
             "proxy_internal_error",

@@ -98,6 +98,9 @@ pub struct Config {
     /// Seconds without a datagram after which a UDP association is over.
     #[serde(default = "default_udp_idle_s")]
     pub udp_idle_s: u32,
+    /// Seconds that an HTTP client's connection may wait for its next request.
+    #[serde(default = "default_http_idle_s")]
+    pub http_idle_s: u32,
     /// Seconds that running sessions get to finish when the PoP drains.
     #[serde(default = "default_drain_s")]
     pub drain_s: u32,
@@ -134,6 +137,7 @@ impl Config {
             udp_advertise_address: None,
             udp_ports: None,
             udp_idle_s: default_udp_idle_s(),
+            http_idle_s: default_http_idle_s(),
             drain_s: default_drain_s(),
             log_format: LogFormat::default(),
             log_level: default_log_level(),
@@ -207,6 +211,11 @@ impl Config {
         Duration::from_secs(self.udp_idle_s.into())
     }
 
+    /// Time that an HTTP client's connection may wait for its next request.
+    pub fn http_idle(&self) -> Duration {
+        Duration::from_secs(self.http_idle_s.into())
+    }
+
     /// Time that running sessions get when the PoP drains.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_s.into())
@@ -251,13 +260,12 @@ impl Config {
             ("max_handshakes", self.max_handshakes),
             ("open_timeout_s", self.open_timeout_s),
             ("heartbeat_s", self.heartbeat_s),
+            ("udp_idle_s", self.udp_idle_s),
+            ("http_idle_s", self.http_idle_s),
         ] {
             if number == 0 {
                 return Err(value(key, "must be at least 1"));
             }
-        }
-        if self.udp_idle_s == 0 {
-            return Err(value("udp_idle_s", "must be at least 1"));
         }
         Ok(())
     }
@@ -362,6 +370,10 @@ fn default_udp_idle_s() -> u32 {
     300
 }
 
+fn default_http_idle_s() -> u32 {
+    60
+}
+
 fn default_drain_s() -> u32 {
     30
 }
@@ -431,6 +443,7 @@ mod tests {
             "max_handshakes_per_address = -1",
             "open_timeout_s = 0",
             "heartbeat_s = 0",
+            "http_idle_s = 0",
             "log_level = \"titan_pop=loud\"",
             "io = \"kqueue\"",
             "reopen = \"sometimes\"",

@@ -99,6 +99,10 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_UDP_IDLE_S")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp_idle_s: Option<u32>,
+    /// Seconds that an HTTP client's connection may wait for its next request.
+    #[arg(long, env = "TITAN_POP_HTTP_IDLE_S")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_idle_s: Option<u32>,
     /// Seconds that running sessions get when the PoP drains.
     #[arg(long, env = "TITAN_POP_DRAIN_S")]
     #[serde(skip_serializing_if = "Option::is_none")]

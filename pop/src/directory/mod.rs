@@ -140,6 +140,12 @@ impl NodeSet {
         self.nodes.get(*self.places.get(&node)?)
     }
 
+    /// Whether a tunnel is among theirs.
+    pub fn contains(&self, entry: &TunnelEntry) -> bool {
+        let known = self.get(entry.node);
+        known.is_some_and(|node| node.tunnels.iter().any(|other| other.key == entry.key))
+    }
+
     /// How many nodes there are.
     pub fn len(&self) -> usize {
         self.nodes.len()

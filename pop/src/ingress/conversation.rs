@@ -61,6 +61,11 @@ impl Conversation {
         sent.map_err(|_| Refused::silently(ClientClose::Gone))
     }
 
+    /// The socket and what has been read from it.
+    pub(super) fn into_parts(self) -> (Socket, BytesMut) {
+        (self.socket, self.input)
+    }
+
     /// The socket, for the session or for the last words.
     pub(super) fn into_socket(self) -> Socket {
         self.socket

@@ -1,115 +1,258 @@
-//! HTTP proxy clients: CONNECT, and single requests in absolute form (RFC 9110, RFC 9112).
+//! HTTP proxy clients: any number of requests in absolute form, and CONNECT, behind which the
+//! connection is a tunnel (RFC 9110, RFC 9112).
+//!
+//! Each request says who sends it. A login does not stay with the connection, as it stays in no
+//! proxy with Basic authentication: whoever stands behind a client may share its connections, and
+//! a user who is switched off must not go on because a connection is old.
 
-use bytes::{Bytes, BytesMut};
+use std::{pin::pin, rc::Rc, time::Instant};
+
 use titan_proto::{
-    http::{BodyLength, ProxyRequest, RequestHead, error_response, parse_request_head},
+    http::{
+        Asked, Authorization, Persistence, ProxyRequest, RequestHead, error_response,
+        parse_request_head,
+    },
     reason::Reason,
 };
 
 use super::{
-    Ingress, Refused,
-    conversation::Conversation,
+    Ingress, Refused, Stranger,
     login::{Denied, Login},
 };
 use crate::{
-    mesh::{Answer, Order},
-    metrics::ClientClose,
+    mesh::{Answer, Order, RequestMove, RequestOrder},
+    metrics::{ClientClose, Held},
+    net::{Either, race, timeout},
+    relay::{self, Client},
 };
 
-/// Takes a client through its request head and login.
-pub(super) async fn handshake(
-    ingress: &Ingress,
-    client: &mut Conversation,
-) -> Result<Order, Refused> {
-    let head = loop {
-        match parse_request_head(&mut client.input) {
-            Ok(Some(head)) => break head,
-            Ok(None) => client.read_more().await?,
+/// Serves a client from the first byte of its first request on.
+pub(super) async fn serve(ingress: Rc<Ingress>, client: Client, stranger: Stranger) {
+    let conversation = HttpConversation {
+        ingress,
+        stranger: Some(stranger),
+        unserved: Some(ClientClose::Gone),
+    };
+    conversation.run(Some(client)).await;
+}
+
+/// Goes on with a client that another shard sent here with its request.
+pub(super) async fn resume(ingress: Rc<Ingress>, moved: RequestMove) {
+    let client = relay::arrive_forwarded(&ingress.core, moved).await;
+    let conversation = HttpConversation {
+        ingress,
+        stranger: None,
+        unserved: None,
+    };
+    conversation.run(client).await;
+}
+
+/// A client's requests, one after the other.
+struct HttpConversation {
+    ingress: Rc<Ingress>,
+    /// What bounds the client until a request of its has been let in.
+    stranger: Option<Stranger>,
+    /// What to count the connection's end as; nothing once it has had a session.
+    unserved: Option<ClientClose>,
+}
+
+/// A request that was understood, and whether its user is let in.
+struct Heard {
+    request: ProxyRequest,
+    asked: Asked,
+    login: Result<(Login, String), Denied>,
+}
+
+impl HttpConversation {
+    async fn run(mut self, mut next: Option<Client>) {
+        while let Some(client) = next {
+            next = self.serve(client).await;
+        }
+    }
+
+    /// Serves the next request; gives the client back for the one behind it.
+    async fn serve(&mut self, mut client: Client) -> Option<Client> {
+        let next = self.in_place(self.next(&mut client)).await;
+        match next.unwrap_or(Err(Refused::silently(ClientClose::CrowdedOut))) {
+            Ok(Some(heard)) => self.follow(client, heard).await,
+            Ok(None) => {
+                self.count(ClientClose::Gone);
+                None
+            }
+            Err(Refused { close, last_words }) => {
+                self.count(close);
+                tracing::debug!(?close, "[DIAG] HTTP client refused");
+                if !last_words.is_empty() {
+                    self.in_place(client.close(&last_words)).await;
+                }
+                None
+            }
+        }
+    }
+
+    /// What comes of `work`; nothing where the client is a stranger whose place is needed for
+    /// another.
+    async fn in_place<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let Some(Stranger { place, .. }) = &self.stranger else {
+            return Some(work.await);
+        };
+        match race(pin!(work), pin!(place.turned_out())).await {
+            Either::First(output) => Some(output),
+            Either::Second(()) => None,
+        }
+    }
+
+    /// The next request; `None` where none comes.
+    async fn next(&self, client: &mut Client) -> Result<Option<Heard>, Refused> {
+        if !client.wait(&self.ingress.core).await {
+            return Ok(None);
+        }
+        let metrics = &self.ingress.core.metrics;
+        let _handshake = Held::new(metrics, |metrics| &metrics.handshakes_active);
+        let deadline = self.deadline();
+        let limit = deadline.saturating_duration_since(Instant::now());
+        match timeout(limit, pin!(self.hear(client))).await {
+            Ok(heard) => heard.map(Some),
+            Err(_) => Err(Refused::silently(ClientClose::TimedOut)),
+        }
+    }
+
+    /// When the request that has begun must be complete: the first one in the time that the client
+    /// has had since it was accepted.
+    fn deadline(&self) -> Instant {
+        let anew = || Instant::now() + self.ingress.core.config.handshake();
+        let first = self
+            .stranger
+            .as_ref()
+            .and_then(|stranger| stranger.first_by);
+        first.unwrap_or_else(anew)
+    }
+
+    /// Takes in a request's head and asks who sends it.
+    async fn hear(&self, client: &mut Client) -> Result<Heard, Refused> {
+        let RequestHead {
+            request,
+            authorization,
+            asked,
+        } = head(client).await?;
+        let login = match authorization {
+            Authorization::Basic(credentials) => {
+                let login = self.ingress.logins.check(&credentials).await;
+                login.map(|login| (login, credentials.username))
+            }
+            Authorization::Missing | Authorization::Unusable => Err(Denied::NoCredentials),
+        };
+        Ok(Heard {
+            request,
+            asked,
+            login,
+        })
+    }
+
+    async fn follow(&mut self, client: Client, heard: Heard) -> Option<Client> {
+        match &heard.login {
+            Ok(_) => self.stranger = None,
+            Err(_) => self.first_is_over(),
+        }
+        match (heard.request, heard.login) {
+            (ProxyRequest::Forward(request), Ok((login, login_name))) => {
+                self.unserved = None;
+                let order = RequestOrder {
+                    user: login.user,
+                    login_name,
+                    request,
+                    counted: 0,
+                };
+                relay::forward(&self.ingress.core, client, order).await
+            }
+            (ProxyRequest::Connect { target }, Ok((login, _))) => {
+                let (socket, early) = client.into_parts();
+                let order = Order {
+                    user: login.user,
+                    target,
+                    answer: Answer::HttpConnect,
+                    reply_mode: login.reply_mode,
+                    early,
+                };
+                relay::start(&self.ingress.core, socket, order);
+                None
+            }
+            (request, Err(denied)) => {
+                self.unserved = self.unserved.map(|_| denied.close());
+                self.deny(client, &denied, heard.asked, request.is_head_alone())
+                    .await
+            }
+        }
+    }
+
+    /// Says why a request is not served. The connection stays where the next request follows at
+    /// once: it may be the same one with a password.
+    async fn deny(
+        &self,
+        client: Client,
+        denied: &Denied,
+        asked: Asked,
+        is_alone: bool,
+    ) -> Option<Client> {
+        let (reason, detail) = explain(denied);
+        let persists = asked.is_persistent && is_alone && !self.ingress.core.is_draining();
+        let persistence = Persistence::when(persists);
+        if !persists {
+            self.count(ClientClose::Gone);
+        }
+        let response = error_response(reason, &detail, asked.is_head, persistence);
+        let answered = self.in_place(client.answer(&response, persistence)).await;
+        if persists && answered.is_none() {
+            self.count(ClientClose::CrowdedOut);
+        }
+        answered.flatten()
+    }
+
+    /// A further request has its own time.
+    fn first_is_over(&mut self) {
+        if let Some(stranger) = &mut self.stranger {
+            stranger.first_by = None;
+        }
+    }
+
+    /// Counts the connection's end: that it has ended is news only where it had no session.
+    fn count(&self, close: ClientClose) {
+        let close = match close {
+            ClientClose::Gone => self.unserved,
+            other => Some(other),
+        };
+        if let Some(close) = close {
+            self.ingress.core.metrics.client_closes.inc(close);
+        }
+    }
+}
+
+/// The head of the next request.
+async fn head(client: &mut Client) -> Result<RequestHead, Refused> {
+    let mut may_skip = true;
+    loop {
+        may_skip = may_skip && !client.skip_empty_line();
+        match parse_request_head(client.input()) {
+            Ok(Some(head)) => return Ok(head),
+            Ok(None) if client.read_more().await => {}
+            Ok(None) => return Err(Refused::silently(ClientClose::Gone)),
             Err(error) => {
                 return Err(Refused::with(ClientClose::MalformedHttp, error.response()));
             }
         }
-    };
-    let login = match &head.credentials {
-        Some(credentials) => ingress.logins.check(credentials).await,
-        None => Err(Denied::NoCredentials),
-    };
-    match login {
-        Ok(login) => Ok(order(head, login, client)),
-        Err(denied) => Err(refuse(&denied, head.is_head)),
     }
 }
 
-fn order(head: RequestHead, login: Login, client: &mut Conversation) -> Order {
-    let input = std::mem::take(&mut client.input);
-    let (target, answer, early) = match head.request {
-        ProxyRequest::Connect { target } => (target, Answer::HttpConnect, input),
-        ProxyRequest::Forward {
-            target,
-            head: lines,
-            body,
-        } => {
-            let (early, body_left) = first_part(&lines, body, &input);
-            (
-                target,
-                Answer::HttpForward {
-                    body_left,
-                    is_head: head.is_head,
-                },
-                early,
-            )
-        }
-    };
-    Order {
-        user: login.user,
-        target,
-        answer,
-        reply_mode: login.reply_mode,
-        early,
-    }
-}
-
-/// The head and as much of the body as has arrived, and how much of the body has not. What is
-/// behind the body belongs to no request that is served here.
-fn first_part(head: &Bytes, body: BodyLength, input: &BytesMut) -> (BytesMut, u64) {
-    let length = match body {
-        BodyLength::None => 0,
-        BodyLength::Length(length) => length,
-    };
-    let here = usize::try_from(length)
-        .unwrap_or(usize::MAX)
-        .min(input.len());
-    let mut early = BytesMut::with_capacity(head.len() + here);
-    early.extend_from_slice(head);
-    early.extend_from_slice(input.get(..here).unwrap_or_default());
-    (early, length - here as u64)
-}
-
-fn refuse(denied: &Denied, is_head: bool) -> Refused {
-    let (reason, detail) = match denied {
-        Denied::NoCredentials | Denied::Credentials => {
-            (Reason::AuthenticationFailed, String::new())
-        }
+fn explain(denied: &Denied) -> (Reason, String) {
+    match denied {
+        Denied::NoCredentials => (Reason::AuthenticationFailed, LOG_IN.to_owned()),
+        Denied::Credentials => (Reason::AuthenticationFailed, String::new()),
         Denied::Disabled => (Reason::UserDisabled, String::new()),
         Denied::Parameter(error) => (Reason::BadRequest, error.to_string()),
         Denied::Unavailable => (Reason::Overloaded, UNAVAILABLE.to_owned()),
-    };
-    Refused::with(denied.close(), error_response(reason, &detail, is_head))
-}
-
-const UNAVAILABLE: &str = "users cannot be checked at the moment, try again";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_behind_the_body_goes_out_with_the_head() {
-        let head = Bytes::from_static(b"POST / HTTP/1.1\r\n\r\n");
-        let part = |body, input: &[u8]| first_part(&head, body, &BytesMut::from(input));
-        let whole = |rest: &str| BytesMut::from(&[&head[..], rest.as_bytes()].concat()[..]);
-        assert_eq!(part(BodyLength::None, b"GET /2"), (whole(""), 0));
-        assert_eq!(part(BodyLength::Length(3), b"abcGET /2"), (whole("abc"), 0));
-        assert_eq!(part(BodyLength::Length(9), b"abc"), (whole("abc"), 6));
     }
 }
+
+const LOG_IN: &str = "log in with the Basic scheme, user name and password in UTF-8";
+
+const UNAVAILABLE: &str = "users cannot be checked at the moment, try again";

@@ -1,8 +1,8 @@
-//! A proxy client's first seconds: which protocol it speaks, who it is, what it wants.
+//! What proxy clients say: which protocol they speak, who they are, what they want.
 //!
-//! SOCKS5 and HTTP share one port; the first byte tells them apart. Everything here happens within
-//! one deadline and a bounded number of bytes, and ends in an [`Order`](crate::mesh::Order) for
-//! the relay or in a counted close.
+//! SOCKS5 and HTTP share one port; the first byte tells them apart. Every handshake, and every head
+//! of an HTTP request, has one deadline and a bounded number of bytes, and ends in an order for the
+//! relay or in a counted close. An HTTP client comes back here for its next request.
 
 mod conversation;
 mod http;
@@ -20,10 +20,10 @@ use titan_proto::{
 
 use self::{conversation::Conversation, login::Logins};
 use crate::{
-    mesh::{Order, Ticket},
+    mesh::{Order, RequestMove, Ticket},
     metrics::{ClientClose, Held},
-    net::{Accepted, Either, Place, Socket, farewell, race, timeout},
-    relay,
+    net::{Accepted, Either, Place, Socket, farewell, race, spawn_guarded, timeout},
+    relay::{self, Client},
     tunnel::Core,
     users::{LoginAnswer, LoginKey},
 };
@@ -42,7 +42,7 @@ impl Ingress {
         Self { core, logins }
     }
 
-    /// Takes a client from accept to the start of its session.
+    /// Takes a client from accept to the start of its session, or to its first HTTP request.
     pub async fn serve(self: Rc<Self>, accepted: Accepted) {
         self.core.metrics.clients.inc();
         let Some(place) = self.core.clients.enter(accepted.peer.ip()) else {
@@ -52,13 +52,22 @@ impl Ingress {
                 .client_closes
                 .inc(ClientClose::AddressLimit);
         };
+        let deadline = Instant::now() + self.core.config.handshake();
         let _handshake = Held::new(&self.core.metrics, |metrics| &metrics.handshakes_active);
         let Ok(socket) = Socket::adopt(accepted.fd) else {
             return self.core.metrics.client_closes.inc(ClientClose::Overloaded);
         };
         let mut client = Conversation::new(socket);
         match self.hear_out(&mut client, &place).await {
-            Ok(order) => relay::start(&self.core, client.into_socket(), order),
+            Ok(Wish::Session(order)) => relay::start(&self.core, client.into_socket(), order),
+            Ok(Wish::Http) => {
+                let (socket, input) = client.into_parts();
+                let client = Client::new(socket, input);
+                let first_by = Some(deadline);
+                let stranger = Stranger { place, first_by };
+                // A task of its own, so that it need not have room for all of this one.
+                spawn_guarded("http client", http::serve(self, client, stranger));
+            }
             Err(Refused { close, last_words }) => {
                 self.core.metrics.client_closes.inc(close);
                 tracing::debug!(peer = %accepted.peer, ?close, "[DIAG] client refused");
@@ -68,6 +77,11 @@ impl Ingress {
                 }
             }
         }
+    }
+
+    /// Goes on with an HTTP client that another shard sent here with its request.
+    pub fn resume(self: Rc<Self>, moved: RequestMove) {
+        spawn_guarded("http client", http::resume(self, moved));
     }
 
     /// Takes in the control thread's answer to a login.
@@ -94,7 +108,7 @@ impl Ingress {
     }
 
     /// Listens to a client while there is time, and a place.
-    async fn hear_out(&self, client: &mut Conversation, place: &Place) -> Result<Order, Refused> {
+    async fn hear_out(&self, client: &mut Conversation, place: &Place) -> Result<Wish, Refused> {
         let limit = self.core.config.handshake();
         let handshake = pin!(self.handshake(client));
         let handshake = pin!(timeout(limit, handshake));
@@ -105,10 +119,10 @@ impl Ingress {
         }
     }
 
-    async fn handshake(&self, client: &mut Conversation) -> Result<Order, Refused> {
+    async fn handshake(&self, client: &mut Conversation) -> Result<Wish, Refused> {
         match sniff(client.first_byte().await?) {
-            Protocol::Socks5 => socks5::handshake(self, client).await,
-            Protocol::Http => http::handshake(self, client).await,
+            Protocol::Socks5 => socks5::handshake(self, client).await.map(Wish::Session),
+            Protocol::Http => Ok(Wish::Http),
             Protocol::Socks4 => Err(Refused::with(
                 ClientClose::MalformedSocks5,
                 Socks5Error::Socks4.farewell(),
@@ -116,6 +130,24 @@ impl Ingress {
             Protocol::Unknown => Err(Refused::silently(ClientClose::UnknownProtocol)),
         }
     }
+}
+
+/// What bounds a client that has not logged in yet.
+#[derive(Debug)]
+struct Stranger {
+    /// Its place among the others.
+    place: Place,
+    /// When its first request must be complete; nothing once it was.
+    first_by: Option<Instant>,
+}
+
+/// What a client turns out to want.
+#[derive(Debug)]
+enum Wish {
+    /// A session of bytes.
+    Session(Order),
+    /// To be heard in HTTP.
+    Http,
 }
 
 /// Why a client gets no session, and what it is told.

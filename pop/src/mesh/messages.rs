@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use titan_proto::{
     addr::Target,
     control::{NodeId, PopId, Region, ReplyMode, UserName, UserRecord},
+    http::ForwardRequest,
     mux::{OpenRequest, Reset},
 };
 
@@ -20,6 +21,8 @@ use crate::{
 pub enum Work {
     /// A client whose tunnel the receiving shard owns.
     Client(ClientMove),
+    /// An HTTP client whose request goes to a tunnel that the receiving shard owns.
+    Request(Box<RequestMove>),
     /// A tunnel that the receiving shard shall own.
     Tunnel(TunnelMove),
 }
@@ -57,7 +60,7 @@ impl Order {
     pub fn open_request(&self) -> OpenRequest {
         match self.answer {
             Answer::Socks5Associate => OpenRequest::udp(),
-            Answer::Socks5 | Answer::HttpConnect | Answer::HttpForward { .. } => {
+            Answer::Socks5 | Answer::HttpConnect | Answer::HttpUpgraded => {
                 OpenRequest::tcp(self.target.clone())
             }
         }
@@ -90,6 +93,16 @@ impl Progress {
             open_by,
         }
     }
+
+    /// The tunnel took the session and failed it.
+    pub fn note_failure(&mut self, tunnel: &TunnelEntry, reset: Reset) {
+        self.routed = 0;
+        self.failed.push(Failed {
+            tunnel: tunnel.key,
+            node: tunnel.node,
+            reset,
+        });
+    }
 }
 
 /// A tunnel that failed a session before its target had answered.
@@ -112,13 +125,39 @@ pub enum Answer {
     Socks5Associate,
     /// An HTTP response to CONNECT (RFC 9110 §9.3.6), then bytes both ways.
     HttpConnect,
-    /// The target's own response to one forwarded request.
-    HttpForward {
-        /// Bytes of the request's body that the client has yet to send.
-        body_left: u64,
-        /// Whether it is a HEAD request, whose answer has no content.
-        is_head: bool,
-    },
+    /// The target's own 101 (Switching Protocols), which the client has, then bytes both ways.
+    HttpUpgraded,
+}
+
+/// An HTTP client on its way to the shard of its request's tunnel.
+#[derive(Debug)]
+pub struct RequestMove {
+    /// Its socket.
+    pub fd: OwnedFd,
+    /// What it has sent behind the request's head: content, and maybe further requests.
+    pub input: BytesMut,
+    /// Whether it has ended its direction behind that.
+    pub has_ended: bool,
+    /// The request.
+    pub order: RequestOrder,
+    /// The tunnel that was chosen.
+    pub tunnel: TunnelKey,
+    /// What has come of it so far.
+    pub progress: Progress,
+}
+
+/// A plain HTTP request, understood and allowed.
+#[derive(Debug)]
+pub struct RequestOrder {
+    /// Who asked.
+    pub user: UserName,
+    /// The user name as the client sent it, with its parameters: requests that differ in it do not
+    /// share a session.
+    pub login_name: String,
+    /// What is to be passed on.
+    pub request: ForwardRequest,
+    /// Bytes of it that have been counted, because another edge was sent them before.
+    pub counted: u64,
 }
 
 /// A tunnel after its upgrade, on its way to its shard.

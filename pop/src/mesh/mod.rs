@@ -19,8 +19,8 @@ use titan_proto::control::NodeId;
 use tokio::sync::mpsc;
 
 pub use messages::{
-    Answer, ClientMove, Failed, LoginRequest, News, Order, Progress, Report, Ticket,
-    TokenAuthority, TunnelMove, Work,
+    Answer, ClientMove, Failed, LoginRequest, News, Order, Progress, Report, RequestMove,
+    RequestOrder, Ticket, TokenAuthority, TunnelMove, Work,
 };
 pub use placement::Reservation;
 pub use status::Status;

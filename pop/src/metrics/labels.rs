@@ -57,7 +57,7 @@ macro_rules! label {
 }
 
 label! {
-    /// Why a client's connection ended before it had a session.
+    /// Why a client's connection ended that had no session, or none at the time.
     ClientClose {
         /// The first byte was neither SOCKS5's nor a letter.
         UnknownProtocol = "unknown_protocol",
@@ -71,7 +71,7 @@ label! {
         TimedOut = "timed_out",
         /// The handshake took too many bytes.
         TooLong = "too_long",
-        /// The client went away, or its connection broke.
+        /// The client went away, or its connection broke, before it had a session.
         Gone = "gone",
         /// The login was refused.
         LoginRefused = "login_refused",

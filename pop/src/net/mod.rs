@@ -36,7 +36,7 @@ pub use farewell::farewell;
 pub use future::{Either, join, race};
 pub use listener::{Accepted, Listener, bind};
 pub use lobby::{Lobby, Place};
-pub use notify::Notify;
+pub use notify::{Notify, OnceEvent};
 pub use runtime::{Driver, probe, run};
 pub use socket::{Received, Socket};
 pub use task::{Stats, guarded, spawn_guarded};

@@ -47,18 +47,41 @@ impl Link {
         order: Order,
         progress: Progress,
     ) -> Self {
-        client.reset_on_close(true);
         core.metrics.sessions_opened.inc();
+        let link = Self::with(core, client, session, order.answer, progress.open_by);
+        link.told.set(progress.told);
+        Self {
+            kept: Keeper::new(&link.core, order, progress),
+            ..link
+        }
+    }
+
+    /// The same for a session that has been counted, in which the target has answered.
+    pub(super) fn resume(core: Rc<Core>, client: Socket, session: Session, answer: Answer) -> Self {
+        let link = Self::with(core, client, session, answer, Instant::now());
+        link.told.set(true);
+        link.answered.set(true);
+        link
+    }
+
+    fn with(
+        core: Rc<Core>,
+        client: Socket,
+        session: Session,
+        answer: Answer,
+        open_by: Instant,
+    ) -> Self {
+        client.reset_on_close(true);
         let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
         Self {
             client,
             session,
             linger: Linger::new(core.config.linger()),
-            answer: order.answer,
-            told: Cell::new(progress.told),
+            answer,
+            told: Cell::new(false),
             answered: Cell::new(false),
-            open_by: progress.open_by,
-            kept: Keeper::new(&core, order, progress),
+            open_by,
+            kept: Keeper::default(),
             core,
             _active: active,
         }
@@ -88,28 +111,38 @@ impl Link {
 
     /// Waits until the client's connection has broken, while nobody reads from it.
     pub(super) async fn client_gone(&self) -> Broken {
-        loop {
-            sleep(CLIENT_WATCH).await;
-            if self.client.is_broken() {
-                return Broken::Client(io::ErrorKind::ConnectionReset.into());
-            }
-        }
+        client_gone(&self.client).await
     }
 
     /// Waits until a session of which one direction has ended is to be given up: nothing has moved
     /// for too long, or the client is gone.
     pub(super) async fn half_open(&self) -> Broken {
-        loop {
-            let deadline = self.linger.deadline().await;
-            let now = Instant::now();
-            if now >= deadline {
-                return Broken::Idle;
-            }
-            if self.client.is_broken() {
-                return Broken::Client(io::ErrorKind::ConnectionReset.into());
-            }
-            sleep_until(deadline.min(now + CLIENT_WATCH)).await;
+        half_open(&self.linger, &self.client).await
+    }
+}
+
+/// Waits until the connection of `client` has broken, while nobody reads from it.
+pub(super) async fn client_gone(client: &Socket) -> Broken {
+    loop {
+        sleep(CLIENT_WATCH).await;
+        if client.is_broken() {
+            return Broken::Client(io::ErrorKind::ConnectionReset.into());
         }
+    }
+}
+
+/// Waits until nothing has moved for too long after one direction had ended, or `client` is gone.
+pub(super) async fn half_open(linger: &Linger, client: &Socket) -> Broken {
+    loop {
+        let deadline = linger.deadline().await;
+        let now = Instant::now();
+        if now >= deadline {
+            return Broken::Idle;
+        }
+        if client.is_broken() {
+            return Broken::Client(io::ErrorKind::ConnectionReset.into());
+        }
+        sleep_until(deadline.min(now + CLIENT_WATCH)).await;
     }
 }
 

@@ -1,12 +1,14 @@
 //! Sessions: a client's socket and a tunnel's session, and the bytes between them.
 //!
 //! ```text
-//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session, forward or udp
+//!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session or udp
 //!                             └─ a tunnel of another shard ──mesh──▶ arrive (there)
 //!
-//!  session, forward ─▶ end ─┬─ the edge failed before the target answered ─▶ start
-//!                           └─ the true answer, or a reset
+//!  session, udp ─▶ end ─┬─ the edge failed before the target answered ─▶ start
+//!                       └─ the true answer, or a reset
 //! ```
+//!
+//! Plain HTTP requests, of which a client may have many, have a path of their own: `forward`.
 
 mod down;
 mod end;
@@ -20,5 +22,5 @@ mod start;
 mod udp;
 mod up;
 
-pub use reply::refuse;
+pub use forward::{Client, arrive as arrive_forwarded, forward};
 pub use start::{arrive, start};

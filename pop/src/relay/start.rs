@@ -8,7 +8,7 @@ use titan_proto::{
     reason::Reason,
 };
 
-use super::{forward, link::Link, reply::refuse, session, udp, up::Early};
+use super::{link::Link, reply::refuse, session, udp, up::Early};
 use crate::{
     directory::TunnelKey,
     limits::MAX_ROUTE_ATTEMPTS,
@@ -87,7 +87,7 @@ fn depart(core: &Rc<Core>, client: Socket, order: Order, tunnel: TunnelKey, prog
     {
         Ok(()) => core.metrics.client_handovers.inc(),
         Err(Work::Client(moved)) => come_back(core, moved.fd, &moved.order, &moved.progress),
-        Err(Work::Tunnel(_)) => {}
+        Err(Work::Request(_) | Work::Tunnel(_)) => {}
     }
 }
 
@@ -119,11 +119,8 @@ fn run(core: &Rc<Core>, client: Socket, order: Order, progress: Progress, sessio
             let announced = order.target.clone();
             spawn_guarded("association", udp::run(link(order), reply_mode, announced));
         }
-        Answer::Socks5 | Answer::HttpConnect => {
+        Answer::Socks5 | Answer::HttpConnect | Answer::HttpUpgraded => {
             spawn_guarded("session", session::run(link(order), reply_mode, early));
-        }
-        Answer::HttpForward { body_left, .. } => {
-            spawn_guarded("request", forward::run(link(order), body_left, early.bytes));
         }
     }
 }
@@ -153,7 +150,7 @@ fn give_up(
     spawn_guarded("refusal", refusal);
 }
 
-fn refused(error: OpenError) -> Reason {
+pub(super) fn refused(error: OpenError) -> Reason {
     match error {
         OpenError::TooManySessions => Reason::TooManySessions,
         OpenError::Congested => Reason::Overloaded,

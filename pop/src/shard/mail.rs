@@ -54,6 +54,7 @@ impl Mail {
         match message {
             Message::News(news) => self.learn(news),
             Message::Work(Work::Client(client)) => relay::arrive(&self.core, client),
+            Message::Work(Work::Request(moved)) => Rc::clone(&self.ingress).resume(*moved),
             Message::Work(Work::Tunnel(tunnel)) => {
                 if tunnel::serve(&self.core, tunnel).is_err() {
                     let refusals = &self.core.metrics.tunnel_refusals;
@@ -77,6 +78,7 @@ impl Mail {
             News::UserUnchanged(name) => self.ingress.user_unchanged(&name),
             News::Drain(deadline) => {
                 self.core.draining.set(Some(deadline));
+                self.core.drain_begun.happen();
                 self.drain.set(Some(deadline));
                 self.drain_ordered.notify();
             }

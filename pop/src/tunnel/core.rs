@@ -15,7 +15,7 @@ use crate::{
     directory::{Directory, ShardId},
     mesh::Mesh,
     metrics::ShardMetrics,
-    net::{BufferPool, Lobby},
+    net::{BufferPool, Lobby, OnceEvent},
 };
 
 /// One core's share of the PoP. Nothing in it is seen by another thread but what says so.
@@ -45,6 +45,8 @@ pub struct Core {
     pub rng: RefCell<SmallRng>,
     /// Set when the PoP drains: by then every session must have ended.
     pub draining: Cell<Option<Instant>>,
+    /// The PoP begins to drain: what only waits need not.
+    pub drain_begun: OnceEvent,
 }
 
 impl Core {
@@ -70,6 +72,7 @@ impl Core {
             edges,
             rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             draining: Cell::new(None),
+            drain_begun: OnceEvent::default(),
         })
     }
 

@@ -66,6 +66,16 @@ impl Client {
         String::from_utf8(head).expect("ASCII")
     }
 
+    /// An HTTP response whose content has a length.
+    pub async fn response(&mut self) -> (String, String) {
+        let head = self.head().await;
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+        let content = self.read(length.unwrap_or(0)).await;
+        (head, String::from_utf8(content).expect("text"))
+    }
+
     /// Logs in by SOCKS5 and gives the status byte.
     pub async fn socks5_login(&mut self, user: &str, password: &str) -> u8 {
         self.send([5, 1, 2]).await;

@@ -10,7 +10,12 @@
 //! | `mute.test` | connects and ends its direction without a byte |
 //! | `deaf.test` | connects and takes nothing |
 //! | `endless.test` | connects and sends for as long as somebody takes it |
-//! | `http.test` | connects and answers a request with all it got of it, then ends |
+//! | `http.test` and names below it | answers each request with all it got of it, agrees to `Expect` |
+//! | `script.test` | answers each request with its content as it is; `X-Then: end` or `reset` says what follows |
+//! | `quiet.test` | answers one request and no further one |
+//! | `once.test` | answers one request and ends instead of answering a second |
+//! | `unwilling.test` | answers 417 to any head, without waiting for content |
+//! | `ws.test` | answers with 101 (Switching Protocols) and is an echo from there on |
 //!
 //! In a UDP session every datagram comes back from the address it went to, or from
 //! [`NAMED`] if it went to a name.
@@ -73,6 +78,8 @@ pub struct News {
     pub ended: usize,
     /// UDP sessions that have not ended.
     pub associations: usize,
+    /// HTTP requests that were left without an answer.
+    pub unanswered: usize,
     pub going_away: bool,
     pub closed: bool,
 }
@@ -179,6 +186,10 @@ struct Target {
     outgoing: VecDeque<Bytes>,
     seen: Vec<u8>,
     finish: bool,
+    /// Requests answered.
+    answered: usize,
+    /// The request under way was told to continue.
+    agreed: bool,
 }
 
 impl Driver {
@@ -302,6 +313,8 @@ impl Driver {
                         outgoing,
                         seen: Vec::new(),
                         finish,
+                        answered: 0,
+                        agreed: false,
                     },
                 );
                 self.flush(id);
@@ -340,9 +353,21 @@ impl Driver {
                 }
                 (HELD, Received::End) => self.news.ended += 1,
                 ("echo.test", Received::Data(bytes)) => target.outgoing.push_back(bytes),
-                ("http.test", Received::Data(bytes)) => {
+                ("ws.test", Received::Data(bytes)) if target.answered > 0 => {
                     self.conn.consumed(id, bytes.len());
-                    answer_request(target, &bytes);
+                    target.outgoing.push_back(bytes);
+                }
+                (name, Received::Data(bytes)) if speaks_http(name) => {
+                    self.conn.consumed(id, bytes.len());
+                    target.seen.extend_from_slice(&bytes);
+                    if answer_requests(target) {
+                        self.flush(id);
+                        self.conn.reset(id, Reason::TargetReset, "");
+                        self.targets.remove(&id);
+                        return;
+                    }
+                    let is_quiet = target.name == "quiet.test" && target.answered > 1;
+                    self.news.unanswered += usize::from(is_quiet);
                 }
                 (_, Received::Data(bytes)) => self.conn.consumed(id, bytes.len()),
                 (_, Received::End) => target.finish = true,
@@ -385,25 +410,78 @@ impl Driver {
 /// Stands for the target of a session that is held.
 const HELD: &str = "";
 
-/// Answers once the head and as much content as it announces are there.
-fn answer_request(target: &mut Target, bytes: &[u8]) {
-    target.seen.extend_from_slice(bytes);
-    let text = String::from_utf8_lossy(&target.seen).into_owned();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return;
-    };
-    let length = head
-        .lines()
-        .find_map(|line| {
-            line.to_ascii_lowercase()
-                .strip_prefix("content-length: ")?
-                .parse()
-                .ok()
-        })
-        .unwrap_or(0);
-    if body.len() >= length && !target.finish {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());
-        target.outgoing.push_back(Bytes::from(head + &text));
-        target.finish = true;
+fn speaks_http(name: &str) -> bool {
+    name.ends_with("http.test")
+        || [
+            "script.test",
+            "quiet.test",
+            "once.test",
+            "unwilling.test",
+            "ws.test",
+        ]
+        .contains(&name)
+}
+
+/// Answers every whole request that was seen; `true` where the session is to be reset then.
+fn answer_requests(target: &mut Target) -> bool {
+    while !target.finish
+        && let Some(request) = next_request(target)
+    {
+        target.answered += 1;
+        let (head, content) = request.split_once("\r\n\r\n").expect("whole");
+        let answer = match target.name.as_str() {
+            "script.test" => content.to_owned(),
+            "quiet.test" if target.answered > 1 => continue,
+            "once.test" if target.answered > 1 => {
+                target.finish = true;
+                return false;
+            }
+            "unwilling.test" => {
+                "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n".to_owned()
+            }
+            "ws.test" => "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                 Upgrade: websocket\r\n\r\n"
+                .to_owned(),
+            _ => format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{request}",
+                request.len()
+            ),
+        };
+        target.outgoing.push_back(Bytes::from(answer));
+        let head = head.to_ascii_lowercase();
+        target.finish = head.contains("x-then: end") || head.contains("connection: close");
+        if head.contains("x-then: reset") {
+            return true;
+        }
     }
+    false
+}
+
+/// Takes a whole request off the front of what was seen: the head, and the content it announces.
+fn next_request(target: &mut Target) -> Option<String> {
+    let text = String::from_utf8_lossy(&target.seen).into_owned();
+    let start = text.find("\r\n\r\n")? + 4;
+    let head = text[..start].to_ascii_lowercase();
+    let announced = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let end = if target.name == "unwilling.test" || target.name == "ws.test" {
+        Some(start)
+    } else if head.contains("transfer-encoding: chunked") {
+        text[start..].find("0\r\n\r\n").map(|at| start + at + 5)
+    } else {
+        Some(start + announced.unwrap_or(0)).filter(|&end| end <= text.len())
+    };
+    let Some(end) = end else {
+        if head.contains("expect: 100-continue") && !target.agreed {
+            target.agreed = true;
+            let agreed = Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n");
+            target.outgoing.push_back(agreed);
+        }
+        return None;
+    };
+    target.agreed = false;
+    let rest = target.seen.split_off(end);
+    let request = std::mem::replace(&mut target.seen, rest);
+    Some(String::from_utf8_lossy(&request).into_owned())
 }

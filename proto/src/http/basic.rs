@@ -6,15 +6,26 @@ use base64::{
 };
 use httparse::Header;
 
-use super::{HttpErrorKind, values};
+use super::{HttpErrorKind, fields::values};
 use crate::{credentials::Credentials, limits::PROXY_MAX_CREDENTIAL};
 
-/// The credentials of a request, `None` where it has none.
-pub(super) fn credentials(headers: &[Header<'_>]) -> Result<Option<Credentials>, HttpErrorKind> {
+/// What a request says about who sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authorization {
+    /// Nothing.
+    Missing,
+    /// User name and password.
+    Basic(Credentials),
+    /// Nothing in the Basic scheme, or nothing that can be read in it.
+    Unusable,
+}
+
+/// Reads `Proxy-Authorization`.
+pub(super) fn authorization(headers: &[Header<'_>]) -> Result<Authorization, HttpErrorKind> {
     let mut lines = values(headers, "proxy-authorization");
     match (lines.next(), lines.next()) {
-        (None, _) => Ok(None),
-        (Some(line), None) => parse(line).map(Some).ok_or(HttpErrorKind::Credentials),
+        (None, _) => Ok(Authorization::Missing),
+        (Some(line), None) => Ok(parse(line).map_or(Authorization::Unusable, Authorization::Basic)),
         (Some(_), Some(_)) => Err(HttpErrorKind::Malformed(
             "more than one Proxy-Authorization",
         )),

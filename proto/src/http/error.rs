@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::response;
+use super::{Persistence, response};
 use crate::{addr::AddrError, reason::Reason};
 
 /// Why a request head is not served, with all that the answer needs.
@@ -27,9 +27,6 @@ pub enum HttpErrorKind {
     /// A request for the proxy itself, as to a web server.
     #[error("this is a proxy: send CONNECT host:port or an absolute http:// URI")]
     NotForAProxy,
-    /// `Proxy-Authorization` is there but says nothing in the Basic scheme (RFC 7617).
-    #[error("log in with the Basic scheme, user name and password in UTF-8")]
-    Credentials,
     /// The first line alone is longer than a whole head may be.
     #[error("the request line is too long")]
     UriTooLong,
@@ -52,7 +49,6 @@ impl HttpError {
             HttpErrorKind::Malformed(_)
             | HttpErrorKind::Target(_)
             | HttpErrorKind::NotForAProxy => 400,
-            HttpErrorKind::Credentials => 407,
             HttpErrorKind::UriTooLong => 414,
             HttpErrorKind::HeadTooLarge => 431,
             HttpErrorKind::Unsupported(_) => 501,
@@ -63,7 +59,6 @@ impl HttpError {
     /// What to count it as.
     pub fn reason(&self) -> Reason {
         match self.kind {
-            HttpErrorKind::Credentials => Reason::AuthenticationFailed,
             HttpErrorKind::Unsupported(_) | HttpErrorKind::Version => Reason::Unsupported,
             _ => Reason::BadRequest,
         }
@@ -76,6 +71,7 @@ impl HttpError {
             self.reason(),
             &self.kind.to_string(),
             self.is_head,
+            Persistence::Close,
         )
     }
 }

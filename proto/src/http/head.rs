@@ -1,17 +1,18 @@
 //! The head of a proxy request.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use httparse::{Header, Request, Status};
 
 use super::{
-    BodyLength, HttpError, HttpErrorKind, Version, basic,
-    body::body_length,
-    forward::{AbsoluteUri, rewrite},
+    Asked, Authorization, Content, ForwardRequest, HttpError, HttpErrorKind, Version, basic,
+    content::Declared,
+    fields::ConnectionOptions,
+    forward::ClientRequest,
+    lines::{HeadFault, HeadScan},
 };
 use crate::{
     addr::Target,
-    credentials::Credentials,
-    limits::{PROXY_MAX_HEAD, PROXY_MAX_HEADERS, PROXY_MAX_METHOD},
+    limits::{PROXY_MAX_HEAD, PROXY_MAX_HEADERS},
 };
 
 /// A proxy request, without its content.
@@ -19,12 +20,10 @@ use crate::{
 pub struct RequestHead {
     /// What to do.
     pub request: ProxyRequest,
-    /// Who asks; `None` where the client has not said.
-    pub credentials: Option<Credentials>,
-    /// The client's version.
-    pub version: Version,
-    /// Whether this is a HEAD request, whose answer has no content.
-    pub is_head: bool,
+    /// Who asks.
+    pub authorization: Authorization,
+    /// What the answer depends on.
+    pub asked: Asked,
 }
 
 /// What a client asks of the proxy.
@@ -35,23 +34,24 @@ pub enum ProxyRequest {
         /// Where to.
         target: Target,
     },
-    /// One request to pass on. The connection serves no other: bytes beyond the content are not to
-    /// be sent anywhere, since a second request may be for another host.
-    Forward {
-        /// Where to.
-        target: Target,
-        /// The head for the origin server.
-        head: Bytes,
-        /// The content that follows the head in the buffer and from the client.
-        body: BodyLength,
-    },
+    /// A request to pass on; whatever follows its content is the next request.
+    Forward(ForwardRequest),
 }
 
 impl ProxyRequest {
     /// Where the request goes.
     pub fn target(&self) -> &Target {
         match self {
-            Self::Connect { target } | Self::Forward { target, .. } => target,
+            Self::Connect { target } => target,
+            Self::Forward(request) => &request.target,
+        }
+    }
+
+    /// Whether the next request follows the head at once: neither content nor a tunnel's data.
+    pub fn is_head_alone(&self) -> bool {
+        match self {
+            Self::Connect { .. } => true,
+            Self::Forward(request) => request.content.is_complete(),
         }
     }
 }
@@ -69,51 +69,25 @@ impl ProxyRequest {
 pub fn parse_request_head(input: &mut BytesMut) -> Result<Option<RequestHead>, HttpError> {
     // Compared with the space: a longer method may begin so.
     let is_head = input.starts_with(b"HEAD ");
-    let parsed = match head_len(input) {
+    let parsed = match HeadScan::default().advance(input, PROXY_MAX_HEAD) {
         Ok(None) => return Ok(None),
-        Ok(Some(len)) => interpret(&input.split_to(len)),
-        Err(kind) => Err(kind),
+        Ok(Some(len)) => interpret(&input.split_to(len), is_head).map(Some),
+        Err(fault) => Err(fault.into()),
     };
-    let with_head = |(request, credentials, version)| RequestHead {
-        request,
-        credentials,
-        version,
-        is_head,
-    };
-    parsed
-        .map(|parts| Some(with_head(parts)))
-        .map_err(|kind| HttpError { kind, is_head })
+    parsed.map_err(|kind| HttpError { kind, is_head })
 }
 
-/// The length of the head with the empty line that ends it.
-///
-/// A line ends in CR LF. The lone LF that RFC 9112 §2.2 lets a server accept, a lone CR and a NUL
-/// (§2.2, RFC 9110 §5.5) are refused as soon as they are seen.
-fn head_len(input: &[u8]) -> Result<Option<usize>, HttpErrorKind> {
-    let head = input.get(..PROXY_MAX_HEAD).unwrap_or(input);
-    let mut line_start = 0;
-    let mut after_cr = false;
-    for (at, &byte) in head.iter().enumerate() {
-        match (byte, after_cr) {
-            (b'\n', true) if at == line_start + 1 => return Ok(Some(at + 1)),
-            (b'\n', true) => line_start = at + 1,
-            (b'\n', false) => return Err(HttpErrorKind::Malformed("a line ends in LF alone")),
-            (_, true) => return Err(HttpErrorKind::Malformed("a CR without LF")),
-            (0, _) => return Err(HttpErrorKind::Malformed("a NUL")),
-            _ => {}
+impl From<HeadFault> for HttpErrorKind {
+    fn from(fault: HeadFault) -> Self {
+        match fault {
+            HeadFault::Malformed(what) => Self::Malformed(what),
+            HeadFault::FirstLineTooLong => Self::UriTooLong,
+            HeadFault::TooLong => Self::HeadTooLarge,
         }
-        after_cr = byte == b'\r';
-    }
-    match (input.len() >= PROXY_MAX_HEAD, line_start) {
-        (false, _) => Ok(None),
-        (true, 0) => Err(HttpErrorKind::UriTooLong),
-        (true, _) => Err(HttpErrorKind::HeadTooLarge),
     }
 }
 
-type Parts = (ProxyRequest, Option<Credentials>, Version);
-
-fn interpret(head: &[u8]) -> Result<Parts, HttpErrorKind> {
+fn interpret(head: &[u8], is_head: bool) -> Result<RequestHead, HttpErrorKind> {
     let mut headers = [httparse::EMPTY_HEADER; PROXY_MAX_HEADERS];
     let mut parsed = Request::new(&mut headers);
     let status = parsed
@@ -125,17 +99,35 @@ fn interpret(head: &[u8]) -> Result<Parts, HttpErrorKind> {
         // An empty line before the request line, which RFC 9112 §2.2 lets a server skip.
         return Err(HttpErrorKind::Malformed("no request line"));
     };
-    let version = if minor == 0 {
-        Version::Http10
-    } else {
-        Version::Http11
+    let (version, headers) = (Version::of_minor(minor), &*parsed.headers);
+    let authorization = basic::authorization(headers)?;
+    let options =
+        ConnectionOptions::parse(headers, PROXY_MAX_HEADERS).map_err(HttpErrorKind::Malformed)?;
+    let asked = Asked {
+        version,
+        is_head,
+        // RFC 9112 §9.3 and §C.2.2: no proxy keeps a connection of an HTTP/1.0 client.
+        is_persistent: version == Version::Http11 && !options.has("close"),
+        is_upgrade: false,
     };
-    let credentials = basic::credentials(parsed.headers)?;
     let request = match method {
-        "CONNECT" => connect(target, version, parsed.headers)?,
-        _ => forward(method, target, version, parsed.headers)?,
+        "CONNECT" => connect(target, version, headers)?,
+        _ => {
+            let request = ClientRequest {
+                method,
+                target,
+                version,
+                headers,
+                options: &options,
+            };
+            ProxyRequest::Forward(request.forward(asked)?)
+        }
     };
-    Ok((request, credentials, version))
+    Ok(RequestHead {
+        request,
+        authorization,
+        asked,
+    })
 }
 
 /// The target of CONNECT is host and port, both required (RFC 9110 §9.3.6). `Host` says nothing
@@ -147,36 +139,12 @@ fn connect(
 ) -> Result<ProxyRequest, HttpErrorKind> {
     // Content has no meaning here; a server that read it as such and one that did not would differ
     // on where the tunnel's data begins.
-    if body_length(headers, version) != Ok(BodyLength::None) {
+    let content = Declared::parse(headers, version).map(Declared::of_request);
+    if content != Ok(Content::NONE) {
         return Err(HttpErrorKind::Malformed("CONNECT with content"));
     }
     Ok(ProxyRequest::Connect {
         target: Target::parse_authority(target)?,
-    })
-}
-
-fn forward(
-    method: &str,
-    target: &str,
-    version: Version,
-    headers: &[Header<'_>],
-) -> Result<ProxyRequest, HttpErrorKind> {
-    let uri = AbsoluteUri::parse(target)?;
-    if method.len() > PROXY_MAX_METHOD {
-        return Err(HttpErrorKind::Unsupported(
-            "the method is too long to be one",
-        ));
-    }
-    // TRACE has the origin send the request's headers back, cookies and all.
-    if method == "TRACE" {
-        return Err(HttpErrorKind::Unsupported("TRACE is not served"));
-    }
-    let body = body_length(headers, version)?;
-    let target = uri.target()?;
-    Ok(ProxyRequest::Forward {
-        target,
-        head: rewrite(method, &uri, version, headers)?,
-        body,
     })
 }
 
@@ -221,7 +189,9 @@ pub fn fuzz_http_head(data: &[u8]) {
     match outcome {
         Ok(Some(head)) => {
             assert_eq!(input, whole);
-            check_forwarded(&head);
+            if let ProxyRequest::Forward(request) = &head.request {
+                check_forwarded(request);
+            }
         }
         Ok(None) => assert!(data.len() < PROXY_MAX_HEAD),
         Err(error) => assert!(error.response().starts_with(b"HTTP/1.1 ")),
@@ -230,52 +200,48 @@ pub fn fuzz_http_head(data: &[u8]) {
 
 /// Panics unless a forwarded head is one that every server reads alike.
 #[cfg(any(test, feature = "fuzzing"))]
-fn check_forwarded(head: &RequestHead) {
-    let ProxyRequest::Forward {
-        target,
-        head: bytes,
-        body,
-    } = &head.request
-    else {
-        return;
-    };
-    assert_eq!(head_len_of(bytes), Some(bytes.len()));
-    let mut headers = [httparse::EMPTY_HEADER; PROXY_MAX_HEADERS + 2];
+fn check_forwarded(request: &ForwardRequest) {
+    let bytes = &request.head;
+    let scanned = HeadScan::default().advance(bytes, usize::MAX);
+    assert_eq!(scanned, Ok(Some(bytes.len())));
+    let mut headers = [httparse::EMPTY_HEADER; PROXY_MAX_HEADERS + 3];
     let mut parsed = Request::new(&mut headers);
     assert_eq!(parsed.parse(bytes), Ok(Status::Complete(bytes.len())));
+    assert_eq!(parsed.version, Some(1));
     assert!(
         parsed
             .path
             .is_some_and(|path| path.starts_with('/') || path == "*")
     );
-    let value = |name| -> Vec<&[u8]> { super::values(parsed.headers, name).collect() };
-    let hosts = value("host");
-    assert_eq!(hosts.len(), 1);
-    assert_eq!(
-        hosts
-            .first()
-            .map(|host| Target::parse_authority_or(host, 80)),
-        Some(Ok(target.clone()))
-    );
-    assert_eq!(value("connection"), [b"close"]);
+    let value = |name| -> Vec<&[u8]> { super::fields::values(parsed.headers, name).collect() };
+    let hosts: Vec<_> = value("host")
+        .iter()
+        .map(|host| Target::parse_authority_or(host, 80))
+        .collect();
+    assert_eq!(hosts, [Ok(request.target.clone())]);
+    let (connection, upgrade): (&[&[u8]], &[&[u8]]) = match request.asked {
+        Asked {
+            is_upgrade: true, ..
+        } => (&[b"Upgrade"], &[b"websocket"]),
+        Asked {
+            is_persistent: true,
+            ..
+        } => (&[], &[]),
+        _ => (&[b"close"], &[]),
+    };
+    assert_eq!(value("connection"), connection);
+    assert_eq!(value("upgrade"), upgrade);
     for gone in [
         "proxy-authorization",
         "proxy-connection",
-        "transfer-encoding",
-        "upgrade",
+        "keep-alive",
         "te",
     ] {
         assert!(value(gone).is_empty(), "{gone}");
     }
-    assert_eq!(body_length(parsed.headers, head.version), Ok(*body));
-}
-
-/// As [`head_len`], which looks no further than a client's head may be long; ours may be longer by
-/// the lines it gained.
-#[cfg(any(test, feature = "fuzzing"))]
-fn head_len_of(bytes: &[u8]) -> Option<usize> {
-    bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map(|at| at + 4)
+    let declared = Declared::parse(parsed.headers, Version::Http11);
+    assert_eq!(
+        declared.map(Declared::of_request),
+        Ok(request.content.clone())
+    );
 }

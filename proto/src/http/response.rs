@@ -12,17 +12,56 @@ pub fn connect_established() -> Bytes {
     Bytes::from_static(b"HTTP/1.1 200 Connection established\r\n\r\n")
 }
 
-/// The answer to a request that failed for `reason`; the connection is to be closed behind it.
+/// What happens to a connection behind a response (RFC 9112 §9.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// The next request may follow.
+    KeepAlive,
+    /// It is closed.
+    Close,
+}
+
+impl Persistence {
+    /// `KeepAlive` where `persists`.
+    pub fn when(persists: bool) -> Self {
+        if persists {
+            Self::KeepAlive
+        } else {
+            Self::Close
+        }
+    }
+
+    /// The `Connection` option that says so.
+    pub(super) const fn option(self) -> &'static str {
+        match self {
+            Self::KeepAlive => "keep-alive",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// The answer to a request that failed for `reason`.
 ///
 /// `detail` tells the user more than the reason alone, which stands in for an empty one. It goes
 /// into the content and into `Proxy-Status` (RFC 9209), so it must hold nothing that the client
 /// may not know. The answer to a HEAD request has no content (RFC 9110 §9.3.2): `is_head`.
-pub fn error_response(reason: Reason, detail: &str, is_head: bool) -> Bytes {
-    encode(reason.http_status(), reason, detail, is_head)
+pub fn error_response(
+    reason: Reason,
+    detail: &str,
+    is_head: bool,
+    persistence: Persistence,
+) -> Bytes {
+    encode(reason.http_status(), reason, detail, is_head, persistence)
 }
 
 /// An error response with a status that is not the reason's own.
-pub(super) fn encode(status: u16, reason: Reason, detail: &str, is_head: bool) -> Bytes {
+pub(super) fn encode(
+    status: u16,
+    reason: Reason,
+    detail: &str,
+    is_head: bool,
+    persistence: Persistence,
+) -> Bytes {
     let detail = if detail.is_empty() {
         reason.describe()
     } else {
@@ -35,12 +74,13 @@ pub(super) fn encode(status: u16, reason: Reason, detail: &str, is_head: bool) -
         "HTTP/1.1 {status} {phrase}\r\n\
          Content-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {length}\r\n\
-         Connection: close\r\n\
+         Connection: {connection}\r\n\
          Proxy-Status: {PROXY_NAME}; error={error}; details={details}\r\n\
          X-Titan-Error: {label}\r\n\
          {challenge}\r\n",
         phrase = phrase(status),
         length = detail.len() + 1,
+        connection = persistence.option(),
         error = reason.proxy_status_error(),
         details = sf_string(detail),
         label = reason.label(),
@@ -108,7 +148,7 @@ fn cut(text: &str) -> &str {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{Persistence::Close, *};
 
     /// Status, headers and content of a response, as a client's parser has them.
     fn read(response: &[u8]) -> (u16, Vec<(String, String)>, String) {
@@ -128,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_to_people_and_to_programs() {
-        let response = error_response(Reason::ConnectionRefused, "port 1 \"closed\"", false);
+        let response = error_response(Reason::ConnectionRefused, "port 1 \"closed\"", false, Close);
         let expected = "HTTP/1.1 502 Bad Gateway\r\n\
             Content-Type: text/plain; charset=utf-8\r\n\
             Content-Length: 16\r\n\
@@ -141,9 +181,16 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_stays_says_so() {
+        let response = error_response(Reason::NoEdge, "", false, Persistence::KeepAlive);
+        let (_, headers, _) = read(&response);
+        assert!(headers.contains(&("Connection".into(), "keep-alive".into())));
+    }
+
+    #[test]
     fn a_challenge_comes_with_407_only() {
         for &reason in Reason::ALL {
-            let (status, headers, _) = read(&error_response(reason, "", false));
+            let (status, headers, _) = read(&error_response(reason, "", false, Close));
             assert_eq!(status, reason.http_status());
             let challenged = headers.iter().any(|(name, _)| name == "Proxy-Authenticate");
             assert_eq!(challenged, status == 407, "{reason:?}");
@@ -153,8 +200,8 @@ mod tests {
 
     #[test]
     fn the_answer_to_head_has_no_content() {
-        let with = error_response(Reason::NoEdge, "", false);
-        let without = error_response(Reason::NoEdge, "", true);
+        let with = error_response(Reason::NoEdge, "", false, Close);
+        let without = error_response(Reason::NoEdge, "", true, Close);
         assert!(without.ends_with(b"\r\n\r\n"));
         assert!(with.starts_with(&without) && with.len() > without.len());
     }
@@ -166,6 +213,7 @@ mod tests {
             Reason::NoEdge,
             &format!("a{detail}"),
             false,
+            Close,
         ));
         assert!(content.len() <= PROXY_MAX_DETAIL + 1);
     }
@@ -173,7 +221,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_detail_can_break_out_of_its_field(detail: String) {
-            let (_, headers, content) = read(&error_response(Reason::NameNotFound, &detail, false));
+            let (_, headers, content) = read(&error_response(Reason::NameNotFound, &detail, false, Close));
             let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
             prop_assert_eq!(
                 names,

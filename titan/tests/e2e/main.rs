@@ -9,6 +9,7 @@ mod client;
 mod departures;
 mod failures;
 mod harness;
+mod http;
 mod network;
 mod origin;
 mod reopen;
