@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// Default of `handshake_s`, the longest a stranger may take for each step: a proxy client from accept
 /// to a complete request, login included; an edge from accept to a complete upgrade request, and from
-/// there to its HELLO. An HTTP client has as much for each request, from its first byte on.
+/// there to its HELLO. An HTTP client has as much for each further request,
+/// from its first byte on.
 ///
 /// A browser needs two round trips; ten seconds cover the worst satellite line with one lost
 /// segment each way, and bound what a client that never speaks can hold.

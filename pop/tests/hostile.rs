@@ -150,6 +150,34 @@ async fn when_all_places_are_taken_the_oldest_handshake_gives_way() {
     }
 }
 
+/// Being answered makes a stranger no less of one, and a request that is let in does.
+#[tokio::test]
+async fn an_http_client_keeps_its_place_until_a_request_is_let_in() {
+    for io in DRIVERS {
+        let world = World::start_with(io, |config| config.max_handshakes = 2).await;
+        let mut neighbour = Neighbour::new(&world).await;
+        let request = |login: &str| {
+            format!("GET http://http.test/ HTTP/1.1\r\nHost: http.test\r\n{login}\r\n")
+        };
+        let asking = async |login: &str, status: &str| {
+            let mut client = world.client().await;
+            client.send(request(login)).await;
+            let (head, _) = client.response().await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            client
+        };
+        let mut known = asking(&proxy_authorization(""), "200").await;
+        let mut stranger = asking("", "407").await;
+        let _others = [world.client().await, world.client().await];
+        assert!(neighbour.beside(is_closed(&mut stranger)).await);
+        let counter = "client_closes{reason=\"crowded_out\"}";
+        world.metric_becomes(counter, 1).await;
+        known.send(request(&proxy_authorization(""))).await;
+        assert!(known.head().await.starts_with("HTTP/1.1 200 "));
+        world.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn one_address_cannot_take_all_places() {
     for io in DRIVERS {

@@ -133,15 +133,46 @@ async fn a_forwarded_request_goes_on_in_the_middle_of_its_body() {
         first.saw(|news| news.held > sent.len()).await;
         replace(world, &first).await;
         client.send(b"56789").await;
-        let answer = client.rest().await;
-        assert!(
-            answer.starts_with("HTTP/1.1 200 OK\r\n"),
-            "{place}: {answer}"
-        );
-        assert_eq!(answer.matches("POST /form").count(), 1, "{place}: {answer}");
-        assert!(answer.ends_with("\r\n\r\n0123456789"), "{place}: {answer}");
+        let (head, seen) = client.response().await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{place}: {head}");
+        assert_eq!(seen.matches("POST /form").count(), 1, "{place}: {seen}");
+        assert!(seen.ends_with("\r\n\r\n0123456789"), "{place}: {seen}");
+        assert_eq!(reopened(world).await, 1, "{place}");
+        let up = world.metric("bytes_up").await;
+        assert_eq!(up, seen.len() as u64, "counted once: {place}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_request_in_a_kept_session_goes_on_with_another_edge_and_never_where_that_is_forbidden() {
+    for io in DRIVERS {
+        for reopen in [true, false] {
+            let world = World::start_with(io, |config| config.reopen = reopen).await;
+            let mut first = world.edge().await;
+            let mut client = world.client().await;
+            let authorization = common::client::proxy_authorization("");
+            let get = format!(
+                "GET http://quiet.test/ HTTP/1.1\r\nHost: quiet.test\r\n{authorization}\r\n"
+            );
+            client.send(&get).await;
+            client.response().await;
+            client.send(&get).await;
+            first.saw(|news| news.unanswered == 1).await;
+            replace(&world, &first).await;
+            let (head, _) = client.response().await;
+            assert_eq!(head.starts_with("HTTP/1.1 200 "), reopen, "{head}");
+            assert_eq!(
+                head.contains("X-Titan-Error: edge_gone\r\n"),
+                !reopen,
+                "{head}"
+            );
+            assert_eq!(reopened(&world).await, u64::from(reopen));
+            let gone = "sessions_failed{reason=\"edge_gone\"}";
+            assert_eq!(world.metric(gone).await, u64::from(!reopen));
+            world.stop().await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -269,6 +269,7 @@ impl Config {
         for (key, number) in [
             ("linger_s", self.linger_s),
             ("http_idle_s", self.http_idle_s),
+            ("udp_idle_s", self.udp_idle_s),
             ("session_memory_mib", self.session_memory_mib),
             ("handshake_s", self.handshake_s),
             ("max_handshakes", self.max_handshakes),
@@ -278,9 +279,6 @@ impl Config {
             if number == 0 {
                 return Err(value(key, "must be at least 1"));
             }
-        }
-        if self.udp_idle_s == 0 {
-            return Err(value("udp_idle_s", "must be at least 1"));
         }
         Ok(())
     }

@@ -140,10 +140,10 @@ impl NodeSet {
         self.nodes.get(*self.places.get(&node)?)
     }
 
-    /// Whether a tunnel of the node is among them.
-    pub fn contains(&self, node: NodeId, key: TunnelKey) -> bool {
-        let tunnels = self.get(node).map(NodeTunnels::tunnels);
-        tunnels.is_some_and(|tunnels| tunnels.iter().any(|entry| entry.key == key))
+    /// Whether a tunnel is among theirs.
+    pub fn contains(&self, entry: &TunnelEntry) -> bool {
+        let known = self.get(entry.node);
+        known.is_some_and(|node| node.tunnels.iter().any(|other| other.key == entry.key))
     }
 
     /// How many nodes there are.

@@ -5,7 +5,7 @@
 //! proxy with Basic authentication: whoever stands behind a client may share its connections, and
 //! a user who is switched off must not go on because a connection is old.
 
-use std::{pin::pin, rc::Rc};
+use std::{pin::pin, rc::Rc, time::Instant};
 
 use titan_proto::{
     http::{
@@ -16,21 +16,21 @@ use titan_proto::{
 };
 
 use super::{
-    Ingress, Refused,
+    Ingress, Refused, Stranger,
     login::{Denied, Login},
 };
 use crate::{
     mesh::{Answer, Order, RequestMove, RequestOrder},
     metrics::{ClientClose, Held},
-    net::{Either, Place, race, timeout},
+    net::{Either, race, timeout},
     relay::{self, Client},
 };
 
 /// Serves a client from the first byte of its first request on.
-pub(super) async fn serve(ingress: Rc<Ingress>, client: Client, place: Place) {
+pub(super) async fn serve(ingress: Rc<Ingress>, client: Client, stranger: Stranger) {
     let conversation = HttpConversation {
         ingress,
-        place: Some(place),
+        stranger: Some(stranger),
         unserved: Some(ClientClose::Gone),
     };
     conversation.run(Some(client)).await;
@@ -41,7 +41,7 @@ pub(super) async fn resume(ingress: Rc<Ingress>, moved: RequestMove) {
     let client = relay::arrive_forwarded(&ingress.core, moved).await;
     let conversation = HttpConversation {
         ingress,
-        place: None,
+        stranger: None,
         unserved: None,
     };
     conversation.run(client).await;
@@ -50,8 +50,8 @@ pub(super) async fn resume(ingress: Rc<Ingress>, moved: RequestMove) {
 /// A client's requests, one after the other.
 struct HttpConversation {
     ingress: Rc<Ingress>,
-    /// Its place among the strangers, until it has logged in.
-    place: Option<Place>,
+    /// What bounds the client until a request of its has been let in.
+    stranger: Option<Stranger>,
     /// What to count the connection's end as; nothing once it has had a session.
     unserved: Option<ClientClose>,
 }
@@ -72,43 +72,60 @@ impl HttpConversation {
 
     /// Serves the next request; gives the client back for the one behind it.
     async fn serve(&mut self, mut client: Client) -> Option<Client> {
-        match self.listen(&mut client).await {
-            Ok(heard) => self.follow(client, heard).await,
+        let next = self.in_place(self.next(&mut client)).await;
+        match next.unwrap_or(Err(Refused::silently(ClientClose::CrowdedOut))) {
+            Ok(Some(heard)) => self.follow(client, heard).await,
+            Ok(None) => {
+                self.count(ClientClose::Gone);
+                None
+            }
             Err(Refused { close, last_words }) => {
                 self.count(close);
                 tracing::debug!(?close, "[DIAG] HTTP client refused");
                 if !last_words.is_empty() {
-                    client.close(&last_words).await;
+                    self.in_place(client.close(&last_words)).await;
                 }
                 None
             }
         }
     }
 
-    /// Waits for a request and takes it in while there is time, and a place.
-    async fn listen(&self, client: &mut Client) -> Result<Heard, Refused> {
-        let request = pin!(async {
-            if !client.wait(&self.ingress.core).await {
-                return Err(Refused::silently(ClientClose::Gone));
-            }
-            self.hear_in_time(client).await
-        });
-        let Some(place) = &self.place else {
-            return request.await;
+    /// What comes of `work`; nothing where the client is a stranger whose place is needed for
+    /// another.
+    async fn in_place<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let Some(Stranger { place, .. }) = &self.stranger else {
+            return Some(work.await);
         };
-        match race(request, pin!(place.turned_out())).await {
-            Either::First(heard) => heard,
-            Either::Second(()) => Err(Refused::silently(ClientClose::CrowdedOut)),
+        match race(pin!(work), pin!(place.turned_out())).await {
+            Either::First(output) => Some(output),
+            Either::Second(()) => None,
         }
     }
 
-    async fn hear_in_time(&self, client: &mut Client) -> Result<Heard, Refused> {
+    /// The next request; `None` where none comes.
+    async fn next(&self, client: &mut Client) -> Result<Option<Heard>, Refused> {
+        if !client.wait(&self.ingress.core).await {
+            return Ok(None);
+        }
         let metrics = &self.ingress.core.metrics;
         let _handshake = Held::new(metrics, |metrics| &metrics.handshakes_active);
-        let hearing = pin!(self.hear(client));
-        timeout(self.ingress.core.config.handshake(), hearing)
-            .await
-            .unwrap_or(Err(Refused::silently(ClientClose::TimedOut)))
+        let deadline = self.deadline();
+        let limit = deadline.saturating_duration_since(Instant::now());
+        match timeout(limit, pin!(self.hear(client))).await {
+            Ok(heard) => heard.map(Some),
+            Err(_) => Err(Refused::silently(ClientClose::TimedOut)),
+        }
+    }
+
+    /// When the request that has begun must be complete: the first one in the time that the client
+    /// has had since it was accepted.
+    fn deadline(&self) -> Instant {
+        let anew = || Instant::now() + self.ingress.core.config.handshake();
+        let first = self
+            .stranger
+            .as_ref()
+            .and_then(|stranger| stranger.first_by);
+        first.unwrap_or_else(anew)
     }
 
     /// Takes in a request's head and asks who sends it.
@@ -133,8 +150,9 @@ impl HttpConversation {
     }
 
     async fn follow(&mut self, client: Client, heard: Heard) -> Option<Client> {
-        if heard.login.is_ok() {
-            self.place = None;
+        match &heard.login {
+            Ok(_) => self.stranger = None,
+            Err(_) => self.first_is_over(),
         }
         match (heard.request, heard.login) {
             (ProxyRequest::Forward(request), Ok((login, login_name))) => {
@@ -143,6 +161,7 @@ impl HttpConversation {
                     user: login.user,
                     login_name,
                     request,
+                    counted: 0,
                 };
                 relay::forward(&self.ingress.core, client, order).await
             }
@@ -182,7 +201,18 @@ impl HttpConversation {
             self.count(ClientClose::Gone);
         }
         let response = error_response(reason, &detail, asked.is_head, persistence);
-        client.answer(&response, persistence).await
+        let answered = self.in_place(client.answer(&response, persistence)).await;
+        if persists && answered.is_none() {
+            self.count(ClientClose::CrowdedOut);
+        }
+        answered.flatten()
+    }
+
+    /// A further request has its own time.
+    fn first_is_over(&mut self) {
+        if let Some(stranger) = &mut self.stranger {
+            stranger.first_by = None;
+        }
     }
 
     /// Counts the connection's end: that it has ended is news only where it had no session.

@@ -52,6 +52,7 @@ impl Ingress {
                 .client_closes
                 .inc(ClientClose::AddressLimit);
         };
+        let deadline = Instant::now() + self.core.config.handshake();
         let _handshake = Held::new(&self.core.metrics, |metrics| &metrics.handshakes_active);
         let Ok(socket) = Socket::adopt(accepted.fd) else {
             return self.core.metrics.client_closes.inc(ClientClose::Overloaded);
@@ -61,11 +62,11 @@ impl Ingress {
             Ok(Wish::Session(order)) => relay::start(&self.core, client.into_socket(), order),
             Ok(Wish::Http) => {
                 let (socket, input) = client.into_parts();
+                let client = Client::new(socket, input);
+                let first_by = Some(deadline);
+                let stranger = Stranger { place, first_by };
                 // A task of its own, so that it need not have room for all of this one.
-                spawn_guarded(
-                    "http client",
-                    http::serve(self, Client::new(socket, input), place),
-                );
+                spawn_guarded("http client", http::serve(self, client, stranger));
             }
             Err(Refused { close, last_words }) => {
                 self.core.metrics.client_closes.inc(close);
@@ -129,6 +130,15 @@ impl Ingress {
             Protocol::Unknown => Err(Refused::silently(ClientClose::UnknownProtocol)),
         }
     }
+}
+
+/// What bounds a client that has not logged in yet.
+#[derive(Debug)]
+struct Stranger {
+    /// Its place among the others.
+    place: Place,
+    /// When its first request must be complete; nothing once it was.
+    first_by: Option<Instant>,
 }
 
 /// What a client turns out to want.

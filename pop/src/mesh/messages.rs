@@ -93,6 +93,16 @@ impl Progress {
             open_by,
         }
     }
+
+    /// The tunnel took the session and failed it.
+    pub fn note_failure(&mut self, tunnel: &TunnelEntry, reset: Reset) {
+        self.routed = 0;
+        self.failed.push(Failed {
+            tunnel: tunnel.key,
+            node: tunnel.node,
+            reset,
+        });
+    }
 }
 
 /// A tunnel that failed a session before its target had answered.
@@ -132,10 +142,8 @@ pub struct RequestMove {
     pub order: RequestOrder,
     /// The tunnel that was chosen.
     pub tunnel: TunnelKey,
-    /// How often the request was routed so far.
-    pub attempts: u8,
-    /// Tunnels that took the request and failed it.
-    pub failed: Vec<Failed>,
+    /// What has come of it so far.
+    pub progress: Progress,
 }
 
 /// A plain HTTP request, understood and allowed.
@@ -148,6 +156,8 @@ pub struct RequestOrder {
     pub login_name: String,
     /// What is to be passed on.
     pub request: ForwardRequest,
+    /// Bytes of it that have been counted, because another edge was sent them before.
+    pub counted: u64,
 }
 
 /// A tunnel after its upgrade, on its way to its shard.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     limits::MAX_REOPENS,
-    mesh::{Failed, Order, Progress},
+    mesh::{Order, Progress},
     net::spawn_guarded,
 };
 
@@ -49,13 +49,8 @@ fn for_another_edge(link: &Link, broken: &Broken) -> Option<(Order, Progress)> {
     if progress.failed.len() >= MAX_REOPENS {
         return None;
     }
-    let tunnel = link.session.tunnel();
-    progress.failed.push(Failed {
-        tunnel: tunnel.key,
-        node: tunnel.node,
-        reset: reset.clone(),
-    });
-    (progress.routed, progress.told) = (0, link.told.get());
+    progress.note_failure(link.session.tunnel(), reset.clone());
+    progress.told = link.told.get();
     if link.session.is_open() {
         // It was open in time; now it has to be opened once more.
         progress.open_by = Instant::now() + link.core.config.open_timeout();

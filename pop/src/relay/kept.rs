@@ -1,9 +1,12 @@
-//! What a session needs to be carried by another edge: its order, and every byte of its client.
+//! What a session or a request needs to be carried by another edge: its order, and every byte of its
+//! client.
 //!
 //! Kept until the target has answered, or the client has sent more than is kept. From then on
 //! there is nothing left of it but an empty place.
 
 use std::cell::RefCell;
+
+use bytes::BytesMut;
 
 use crate::{
     limits::{KEPT_BYTES, KEPT_BYTES_PER_SHARD},
@@ -12,7 +15,7 @@ use crate::{
     tunnel::Core,
 };
 
-/// A session's place for it.
+/// A session's place for it, with nothing in it at first.
 #[derive(Debug, Default)]
 pub(super) struct Keeper(RefCell<Option<Box<Kept>>>);
 
@@ -66,6 +69,42 @@ impl Keeper {
     pub(super) fn take(&self) -> Option<(Order, Progress)> {
         let kept = *self.0.take()?;
         Some((kept.order, kept.progress))
+    }
+}
+
+/// What an edge was sent of a request's content, for as long as another one may need it.
+#[derive(Debug)]
+pub(super) struct KeptContent(RefCell<Option<(BytesMut, Held)>>);
+
+impl KeptContent {
+    /// Begins to keep, unless the operator forbids it.
+    pub(super) fn new(core: &Core) -> Self {
+        let memory = || Held::nothing(&core.metrics, |m| &m.kept_bytes);
+        let kept = core.config.reopen.then(|| (BytesMut::new(), memory()));
+        Self(RefCell::new(kept))
+    }
+
+    /// The edge is sent these bytes.
+    pub(super) fn note(&self, bytes: &[u8]) {
+        let mut kept = self.0.borrow_mut();
+        let Some((content, memory)) = &mut *kept else {
+            return;
+        };
+        if content.len() + bytes.len() <= KEPT_BYTES && charge(memory, bytes.len()) {
+            content.extend_from_slice(bytes);
+        } else {
+            *kept = None;
+        }
+    }
+
+    /// Keeps nothing any more.
+    pub(super) fn discard(&self) {
+        self.0.take();
+    }
+
+    /// All the content that was sent; `None` where it is not kept.
+    pub(super) fn take(&self) -> Option<BytesMut> {
+        self.0.take().map(|(content, _)| content)
     }
 }
 

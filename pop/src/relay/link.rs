@@ -48,35 +48,39 @@ impl Link {
         progress: Progress,
     ) -> Self {
         core.metrics.sessions_opened.inc();
-        client.reset_on_close(true);
-        let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
+        let link = Self::with(core, client, session, order.answer, progress.open_by);
+        link.told.set(progress.told);
         Self {
-            client,
-            session,
-            linger: Linger::new(core.config.linger()),
-            answer: order.answer,
-            told: Cell::new(progress.told),
-            answered: Cell::new(false),
-            open_by: progress.open_by,
-            kept: Keeper::new(&core, order, progress),
-            core,
-            _active: active,
+            kept: Keeper::new(&link.core, order, progress),
+            ..link
         }
     }
 
-    /// A session that has begun as a plain HTTP request and goes on as an upgraded connection: its
-    /// client has the answer, and no other edge could go on in its middle.
-    pub(super) fn upgraded(core: Rc<Core>, client: Socket, session: Session) -> Self {
+    /// The same for a session that has been counted, in which the target has answered.
+    pub(super) fn resume(core: Rc<Core>, client: Socket, session: Session, answer: Answer) -> Self {
+        let link = Self::with(core, client, session, answer, Instant::now());
+        link.told.set(true);
+        link.answered.set(true);
+        link
+    }
+
+    fn with(
+        core: Rc<Core>,
+        client: Socket,
+        session: Session,
+        answer: Answer,
+        open_by: Instant,
+    ) -> Self {
         client.reset_on_close(true);
         let active = Held::new(&core.metrics, |metrics| &metrics.sessions_active);
         Self {
             client,
             session,
             linger: Linger::new(core.config.linger()),
-            answer: Answer::HttpUpgraded,
-            told: Cell::new(true),
-            answered: Cell::new(true),
-            open_by: Instant::now() + core.config.open_timeout(),
+            answer,
+            told: Cell::new(false),
+            answered: Cell::new(false),
+            open_by,
             kept: Keeper::default(),
             core,
             _active: active,

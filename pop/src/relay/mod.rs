@@ -4,8 +4,8 @@
 //!  ingress ─▶ start ─▶ route ─┬─ a tunnel here ─▶ session or udp
 //!                             └─ a tunnel of another shard ──mesh──▶ arrive (there)
 //!
-//!  session, forward ─▶ end ─┬─ the edge failed before the target answered ─▶ start
-//!                           └─ the true answer, or a reset
+//!  session, udp ─▶ end ─┬─ the edge failed before the target answered ─▶ start
+//!                       └─ the true answer, or a reset
 //! ```
 //!
 //! Plain HTTP requests, of which a client may have many, have a path of their own: `forward`.

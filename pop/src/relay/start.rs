@@ -119,7 +119,6 @@ fn run(core: &Rc<Core>, client: Socket, order: Order, progress: Progress, sessio
             let announced = order.target.clone();
             spawn_guarded("association", udp::run(link(order), reply_mode, announced));
         }
-        // The client of an upgraded connection never starts here: its session runs already.
         Answer::Socks5 | Answer::HttpConnect | Answer::HttpUpgraded => {
             spawn_guarded("session", session::run(link(order), reply_mode, early));
         }

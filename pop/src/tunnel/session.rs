@@ -51,6 +51,12 @@ impl Session {
         self.signals.heard.get()
     }
 
+    /// From here on [`has_heard`](Self::has_heard) says whether anything more has come. Nothing must
+    /// be left unread.
+    pub fn hear_anew(&self) {
+        self.signals.heard.set(false);
+    }
+
     /// Waits until the edge has connected to the target; gives the edge's address towards it.
     ///
     /// # Errors

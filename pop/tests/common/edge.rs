@@ -12,6 +12,7 @@
 //! | `endless.test` | connects and sends for as long as somebody takes it |
 //! | `http.test` and names below it | answers each request with all it got of it, agrees to `Expect` |
 //! | `script.test` | answers each request with its content as it is; `X-Then: end` or `reset` says what follows |
+//! | `quiet.test` | answers one request and no further one |
 //! | `once.test` | answers one request and ends instead of answering a second |
 //! | `unwilling.test` | answers 417 to any head, without waiting for content |
 //! | `ws.test` | answers with 101 (Switching Protocols) and is an echo from there on |
@@ -77,6 +78,8 @@ pub struct News {
     pub ended: usize,
     /// UDP sessions that have not ended.
     pub associations: usize,
+    /// HTTP requests that were left without an answer.
+    pub unanswered: usize,
     pub going_away: bool,
     pub closed: bool,
 }
@@ -363,6 +366,8 @@ impl Driver {
                         self.targets.remove(&id);
                         return;
                     }
+                    let is_quiet = target.name == "quiet.test" && target.answered > 1;
+                    self.news.unanswered += usize::from(is_quiet);
                 }
                 (_, Received::Data(bytes)) => self.conn.consumed(id, bytes.len()),
                 (_, Received::End) => target.finish = true,
@@ -407,7 +412,14 @@ const HELD: &str = "";
 
 fn speaks_http(name: &str) -> bool {
     name.ends_with("http.test")
-        || ["script.test", "once.test", "unwilling.test", "ws.test"].contains(&name)
+        || [
+            "script.test",
+            "quiet.test",
+            "once.test",
+            "unwilling.test",
+            "ws.test",
+        ]
+        .contains(&name)
 }
 
 /// Answers every whole request that was seen; `true` where the session is to be reset then.
@@ -419,6 +431,7 @@ fn answer_requests(target: &mut Target) -> bool {
         let (head, content) = request.split_once("\r\n\r\n").expect("whole");
         let answer = match target.name.as_str() {
             "script.test" => content.to_owned(),
+            "quiet.test" if target.answered > 1 => continue,
             "once.test" if target.answered > 1 => {
                 target.finish = true;
                 return false;

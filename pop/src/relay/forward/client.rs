@@ -6,11 +6,11 @@ use std::{io, pin::pin};
 use bytes::{Buf, BytesMut};
 use titan_proto::http::Persistence;
 
-use super::origin::{Origin, OriginEnd, Search};
+use super::origin::{Origin, OriginEnd};
 use crate::{
     directory::TunnelKey,
     limits::{FAREWELL_TIMEOUT, HANDSHAKE_READ},
-    mesh::{RequestMove, RequestOrder, Work},
+    mesh::{Progress, RequestMove, RequestOrder, Work},
     metrics::ClientClose,
     net::{Either, Received, Socket, farewell, race, timeout},
     tunnel::Core,
@@ -147,6 +147,12 @@ impl Client {
         self.socket.reset();
     }
 
+    /// Puts content that another edge is to be sent back in front of what nobody has read.
+    pub(super) fn take_back(&mut self, mut content: BytesMut) {
+        content.extend_from_slice(&self.unread.input);
+        self.unread.input = content;
+    }
+
     /// Keeps a session for the next request in place of the last one.
     pub(super) fn keep(&mut self, origin: Option<Origin>) {
         if let Some(last) = std::mem::replace(&mut self.kept, origin) {
@@ -165,18 +171,19 @@ impl Client {
             origin.part(OriginEnd::Open);
             return None;
         }
+        origin.session.hear_anew();
         Some(origin)
     }
 
-    /// Moves to the shard of `tunnel` with a request; gives both back where that shard takes no
-    /// more.
+    /// Moves to the shard of `tunnel` with a request; gives all of it back where that shard takes
+    /// no more.
     pub(super) fn depart(
         mut self,
         core: &Core,
         order: RequestOrder,
         tunnel: TunnelKey,
-        search: Search,
-    ) -> Option<Box<(Self, RequestOrder)>> {
+        progress: Progress,
+    ) -> Option<Box<(Self, RequestOrder, Progress)>> {
         self.keep(None);
         let Ok(fd) = self.socket.into_fd() else {
             core.metrics.client_closes.inc(ClientClose::Overloaded);
@@ -188,8 +195,7 @@ impl Client {
             has_ended: self.unread.has_ended,
             order,
             tunnel,
-            attempts: search.attempts,
-            failed: search.failed,
+            progress,
         }));
         let Err(refused) = core.mesh.send_work(tunnel.shard, moved) else {
             core.metrics.client_handovers.inc();
@@ -203,6 +209,6 @@ impl Client {
             return None;
         };
         let client = Self::resume(socket, moved.input, moved.has_ended);
-        Some(Box::new((client, moved.order)))
+        Some(Box::new((client, moved.order, moved.progress)))
     }
 }

@@ -1,18 +1,16 @@
 //! One request and its response: two directions that know of each other.
 
-use std::{cell::Cell, pin::pin, rc::Rc};
+use std::{cell::Cell, pin::pin, rc::Rc, time::Instant};
 
-use titan_proto::{
-    http::{ForwardRequest, Persistence},
-    mux::Reset,
-    reason::Reason,
-};
+use titan_proto::{http::Persistence, mux::Reset, reason::Reason};
 
 use super::{client::Unread, failure::Failure, origin::OriginEnd, request, response};
 use crate::{
+    mesh::RequestOrder,
     metrics::Held,
     net::{Either, Socket, race, timeout},
     relay::{
+        kept::KeptContent,
         linger::Linger,
         link::{client_gone, half_open},
     },
@@ -21,7 +19,9 @@ use crate::{
 
 /// How far an exchange has come.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Progress {
+pub(super) struct Milestones {
+    /// Bytes of head and content that have been sent.
+    pub(super) sent: u64,
     /// The request has been read to its end and sent.
     pub(super) is_sent: bool,
     /// The origin server has said something.
@@ -29,6 +29,13 @@ pub(super) struct Progress {
     /// The client has a part of the final response, or a broken part of an interim one: nothing
     /// else can be said to it.
     pub(super) is_answered: bool,
+}
+
+impl Milestones {
+    /// Whether nobody has answered a byte.
+    pub(super) fn is_unanswered(self) -> bool {
+        !self.is_heard && !self.is_answered
+    }
 }
 
 /// How an exchange ended well.
@@ -46,18 +53,32 @@ pub(super) struct Exchange<'a> {
     pub(super) socket: &'a Socket,
     pub(super) session: &'a Session,
     pub(super) linger: Linger,
-    progress: Cell<Progress>,
+    /// What another edge would need beyond the head, until the server has said something.
+    pub(super) kept: KeptContent,
+    order: &'a RequestOrder,
+    open_by: Instant,
+    milestones: Cell<Milestones>,
     _active: Held,
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn new(core: &'a Rc<Core>, socket: &'a Socket, session: &'a Session) -> Self {
+    /// An exchange in a session that must be open by then.
+    pub(super) fn new(
+        core: &'a Rc<Core>,
+        socket: &'a Socket,
+        session: &'a Session,
+        order: &'a RequestOrder,
+        open_by: Instant,
+    ) -> Self {
         Self {
             core,
             socket,
             session,
             linger: Linger::new(core.config.linger()),
-            progress: Cell::default(),
+            kept: KeptContent::new(core),
+            order,
+            open_by,
+            milestones: Cell::default(),
             _active: Held::new(&core.metrics, |metrics| &metrics.sessions_active),
         }
     }
@@ -66,11 +87,8 @@ impl<'a> Exchange<'a> {
     ///
     /// The direction to the server stays open behind the request: a server may take its end for the
     /// client's departure.
-    pub(super) async fn run(
-        &self,
-        request: &ForwardRequest,
-        unread: &mut Unread,
-    ) -> Result<Done, Failure> {
+    pub(super) async fn run(&self, unread: &mut Unread) -> Result<Done, Failure> {
+        let request = &self.order.request;
         let up = pin!(request::send(self, request, unread));
         let down = pin!(response::pass_on(self, request.asked));
         let exchange = pin!(race(up, down));
@@ -89,21 +107,30 @@ impl<'a> Exchange<'a> {
     }
 
     /// How far it has come.
-    pub(super) fn progress(&self) -> Progress {
-        self.progress.get()
+    pub(super) fn milestones(&self) -> Milestones {
+        self.milestones.get()
     }
 
     /// Notes how far it has come.
-    pub(super) fn note(&self, change: impl FnOnce(&mut Progress)) {
-        let mut progress = self.progress.get();
-        change(&mut progress);
-        self.progress.set(progress);
+    pub(super) fn note(&self, change: impl FnOnce(&mut Milestones)) {
+        let mut milestones = self.milestones.get();
+        change(&mut milestones);
+        self.milestones.set(milestones);
+    }
+
+    /// Counts bytes of the request that are sent, those that another edge was sent before only once.
+    pub(super) fn count_up(&self, bytes: usize) {
+        let before = self.milestones.get().sent;
+        let sent = before + bytes as u64;
+        self.note(|milestones| milestones.sent = sent);
+        let counted = self.order.counted.max(before);
+        self.core.metrics.bytes_up.add(sent.saturating_sub(counted));
     }
 
     /// Whether the client's connection can serve another request behind a response that begins
     /// now: the end of this request is known, and the PoP does not drain.
     pub(super) fn may_persist(&self) -> bool {
-        self.progress.get().is_sent && !self.core.is_draining()
+        self.milestones.get().is_sent && !self.core.is_draining()
     }
 
     /// Waits for credit. Nothing is read from the client meanwhile, so its departure has to be
@@ -118,7 +145,8 @@ impl<'a> Exchange<'a> {
 
     /// Waits until the edge has had its time to connect and has not.
     async fn unopened(&self) -> Failure {
-        match timeout(self.core.config.open_timeout(), pin!(self.session.opened())).await {
+        let limit = self.open_by.saturating_duration_since(Instant::now());
+        match timeout(limit, pin!(self.session.opened())).await {
             // Both directions learn of the session's end by themselves.
             Ok(_) => std::future::pending().await,
             Err(_) => Failure::Session(Reset::new(Reason::TimedOut)),

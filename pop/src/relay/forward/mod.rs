@@ -20,23 +20,24 @@ mod outgoing;
 mod request;
 mod response;
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
 use titan_proto::{
     control::ReplyMode,
     http::{Persistence, error_response},
+    mux::Reset,
     reason::Reason,
 };
 
 pub use self::client::Client;
 use self::{
-    exchange::{Done, Exchange, Progress},
+    exchange::{Done, Exchange, Milestones},
     failure::Failure,
     origin::{Found, Origin, Search},
 };
 use super::{link::Link, session, up::Early};
 use crate::{
-    mesh::{Failed, RequestMove, RequestOrder},
+    mesh::{Answer, Progress, RequestMove, RequestOrder},
     metrics::ClientClose,
     net::{Socket, spawn_guarded},
     tunnel::Core,
@@ -47,7 +48,8 @@ use crate::{
 /// WebSocket's.
 pub async fn forward(core: &Rc<Core>, client: Client, order: RequestOrder) -> Option<Client> {
     tracing::debug!(user = %order.user, target = %order.request.target, "request");
-    serve(core, client, order, Search::default()).await
+    let open_by = Instant::now() + core.config.open_timeout();
+    serve(core, client, order, Search::new(Progress::new(open_by))).await
 }
 
 /// Goes on with a request that another shard sent here because of a tunnel of this shard.
@@ -57,14 +59,14 @@ pub async fn arrive(core: &Rc<Core>, moved: RequestMove) -> Option<Client> {
         return None;
     };
     let client = Client::resume(socket, moved.input, moved.has_ended);
-    let search = Search::chosen(moved.tunnel, moved.attempts, moved.failed);
+    let search = Search::chosen(moved.tunnel, moved.progress);
     serve(core, client, moved.order, search).await
 }
 
 async fn serve(
     core: &Rc<Core>,
     mut client: Client,
-    order: RequestOrder,
+    mut order: RequestOrder,
     mut search: Search,
 ) -> Option<Client> {
     loop {
@@ -75,18 +77,16 @@ async fn serve(
         let origin = match found {
             Ok(Found::Here(origin)) => origin,
             Ok(Found::There(tunnel)) => {
-                let stayed = client.depart(core, order, tunnel, search)?;
-                let (client, order) = *stayed;
-                return refuse(core, client, &order, Reason::Overloaded).await;
+                let stayed = client.depart(core, order, tunnel, search.progress)?;
+                let (client, order, progress) = *stayed;
+                let verdict = Search::new(progress).verdict(Reason::Overloaded);
+                return refuse(core, client, &order, &verdict).await;
             }
-            Err(reason) => return refuse(core, client, &order, reason).await,
+            Err(reason) => return refuse(core, client, &order, &search.verdict(reason)).await,
         };
-        match attempt(core, client, &order, origin).await {
+        match attempt(core, client, &mut order, &mut search, origin).await {
             Attempt::Over(client) => return client,
-            Attempt::Again(back, failed) => {
-                client = back;
-                search.again(failed);
-            }
+            Attempt::Again(back) => client = back,
         }
     }
 }
@@ -96,21 +96,23 @@ enum Attempt {
     /// It was answered, or nobody is there to hear the answer.
     Over(Option<Client>),
     /// Another session may do better.
-    Again(Client, Failed),
+    Again(Client),
 }
 
 async fn attempt(
     core: &Rc<Core>,
     mut client: Client,
-    order: &RequestOrder,
+    order: &mut RequestOrder,
+    search: &mut Search,
     origin: Origin,
 ) -> Attempt {
     // Until the response is complete a connection that closes must not look as if it were, even
     // if it closes because this process was killed.
     client.socket.reset_on_close(true);
-    let exchange = Exchange::new(core, &client.socket, &origin.session);
-    let outcome = exchange.run(&order.request, &mut client.unread).await;
-    let progress = exchange.progress();
+    let open_by = search.progress.open_by;
+    let exchange = Exchange::new(core, &client.socket, &origin.session, order, open_by);
+    let outcome = exchange.run(&mut client.unread).await;
+    let (milestones, kept) = (exchange.milestones(), exchange.kept.take());
     drop(exchange);
     match outcome {
         Ok(Done::Switched) => {
@@ -119,51 +121,60 @@ async fn attempt(
         }
         Ok(Done::Complete(persistence, end)) => {
             client.socket.reset_on_close(false);
-            client.keep(origin.after(end, progress, persistence));
+            client.keep(origin.after(end, milestones, persistence));
             Attempt::Over(client.go_on(persistence).await)
         }
         Err(failure) => {
-            let is_stale = origin.was_kept() && failure.is_end_of_session();
-            if !is_stale {
-                core.metrics.sessions_failed.inc(failure.reason());
-            }
             tracing::debug!(%failure, "exchange failed");
             origin.reset(failure.reason());
-            if may_repeat(core, order, progress, &failure, is_stale) {
-                client.socket.reset_on_close(false);
-                return Attempt::Again(client, origin.failed(&failure));
+            if !milestones.is_unanswered()
+                || !may_repeat(core, order, search, &origin, &failure, kept.is_some())
+            {
+                return Attempt::Over(fail(core, client, order, milestones, &failure).await);
             }
-            Attempt::Over(fail(core, client, order, progress, &failure).await)
+            order.counted = order.counted.max(milestones.sent);
+            client.socket.reset_on_close(false);
+            client.take_back(kept.unwrap_or_default());
+            Attempt::Again(client)
         }
     }
 }
 
-/// Whether a request may be sent once more, in another session (RFC 9110 §9.2.2): nobody has
-/// answered a byte, and the session ended because the server had closed its idle connection, or
-/// because of the edge.
+/// Whether a request that nobody has answered may be sent once more, in another session. One that
+/// its edge failed goes on as any session does, as long as all of it is kept. Where a server had
+/// closed its idle connection, it may have acted on the request, which must not matter then
+/// (RFC 9110 §9.2.2).
 fn may_repeat(
     core: &Core,
     order: &RequestOrder,
-    progress: Progress,
+    search: &mut Search,
+    origin: &Origin,
     failure: &Failure,
-    is_stale: bool,
+    is_kept: bool,
 ) -> bool {
-    let is_unanswered = !progress.is_heard && !progress.is_answered;
-    let is_edges_doing = failure.is_end_of_session() && failure.reason().retry_elsewhere();
-    let elsewhere = is_edges_doing && core.config.reopen;
-    order.request.is_repeatable && is_unanswered && (is_stale || elsewhere)
+    // What has come of an answer may have got lost; it was given all the same.
+    if origin.session.has_heard() {
+        return false;
+    }
+    match failure {
+        Failure::Session(reset) if reset.reason.retry_elsewhere() => {
+            is_kept && search.note_failure(core, &origin.session, reset)
+        }
+        other => origin.was_kept() && other.is_end_of_session() && order.request.is_repeatable,
+    }
 }
 
-/// Answers a request that got no session. Nothing of it has been read but its head.
+/// Answers a request that got no session. All that has been read of it but its head can be read again.
 async fn refuse(
     core: &Core,
     client: Client,
     order: &RequestOrder,
-    reason: Reason,
+    verdict: &Reset,
 ) -> Option<Client> {
-    core.metrics.sessions_failed.inc(reason);
+    let Reset { reason, text } = verdict;
+    core.metrics.sessions_failed.inc(*reason);
     let is_read = order.request.content.is_complete();
-    answer(core, client, order, is_read, reason, "").await
+    answer(core, client, order, is_read, *reason, text).await
 }
 
 /// Ends an exchange that failed: with the true answer if the client has none yet, else with a
@@ -172,16 +183,17 @@ async fn fail(
     core: &Core,
     client: Client,
     order: &RequestOrder,
-    progress: Progress,
+    milestones: Milestones,
     failure: &Failure,
 ) -> Option<Client> {
-    if progress.is_answered || !failure.can_be_answered() {
+    core.metrics.sessions_failed.inc(failure.reason());
+    if milestones.is_answered || !failure.can_be_answered() {
         client.reset();
         return None;
     }
     client.socket.reset_on_close(false);
     let (reason, detail) = (failure.reason(), failure.detail());
-    answer(core, client, order, progress.is_sent, reason, &detail).await
+    answer(core, client, order, milestones.is_sent, reason, &detail).await
 }
 
 /// Gives the proxy's own answer. The connection stays where the client may send another request
@@ -203,12 +215,16 @@ async fn answer(
 
 /// Leaves the connection to the two ends, which speak WebSocket from here on.
 fn switch(core: &Rc<Core>, client: Client, origin: Origin) {
-    let (socket, early) = client.into_parts();
-    let link = Link::upgraded(Rc::clone(core), socket, origin.session);
-    let early = Early {
-        bytes: early,
-        ended: false,
-    };
+    let (socket, bytes) = client.into_parts();
+    core.metrics.bytes_up.add(bytes.len() as u64);
+    let link = Link::resume(
+        Rc::clone(core),
+        socket,
+        origin.session,
+        Answer::HttpUpgraded,
+    );
+    let ended = false;
+    let early = Early { bytes, ended };
     spawn_guarded(
         "websocket",
         session::run(link, ReplyMode::Optimistic, early),

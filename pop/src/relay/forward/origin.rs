@@ -1,20 +1,19 @@
 //! Sessions to origin servers: found, kept for the next request, ended.
 
-use std::{future::ready, pin::pin, rc::Rc};
+use std::{future::ready, pin::pin, rc::Rc, time::Instant};
 
 use titan_proto::{
     addr::Target,
-    control::NodeId,
     http::Persistence,
     mux::{OpenError, OpenRequest, Received, Reset},
     reason::Reason,
 };
 
-use super::{exchange::Progress, failure::Failure};
+use super::exchange::Milestones;
 use crate::{
     directory::TunnelKey,
-    limits::{FAREWELL_TIMEOUT, MAX_ROUTE_ATTEMPTS},
-    mesh::{Failed, RequestOrder},
+    limits::{FAREWELL_TIMEOUT, MAX_REOPENS, MAX_ROUTE_ATTEMPTS},
+    mesh::{Progress, RequestOrder},
     net::{Either, race, spawn_guarded, timeout},
     relay::start::refused,
     route::{self, Route},
@@ -25,8 +24,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Origin {
     pub(super) session: Session,
-    tunnel: TunnelKey,
-    node: NodeId,
     target: Target,
     /// Whose it is: the user name as the client sent it, for its parameters may say by which edge.
     login_name: String,
@@ -50,8 +47,6 @@ impl Origin {
         let session = tunnel.open(&OpenRequest::tcp(target.clone()))?;
         core.metrics.sessions_opened.inc();
         Ok(Self {
-            tunnel: tunnel.key(),
-            node: session.tunnel().node,
             session,
             target,
             login_name: order.login_name.clone(),
@@ -72,7 +67,7 @@ impl Origin {
                 .directory
                 .borrow()
                 .local()
-                .contains(self.node, self.tunnel)
+                .contains(self.session.tunnel())
     }
 
     /// Waits until an idle server ends its connection, or says what it was not asked.
@@ -100,10 +95,10 @@ impl Origin {
     pub(super) fn after(
         mut self,
         end: OriginEnd,
-        progress: Progress,
+        milestones: Milestones,
         persistence: Persistence,
     ) -> Option<Self> {
-        if !progress.is_sent {
+        if !milestones.is_sent {
             // The server has answered without hearing the request out.
             self.reset(Reason::ClientGone);
             return None;
@@ -131,15 +126,6 @@ impl Origin {
         });
     }
 
-    /// What the search for another session has to know of this one.
-    pub(super) fn failed(&self, failure: &Failure) -> Failed {
-        Failed {
-            tunnel: self.tunnel,
-            node: self.node,
-            reset: Reset::new(failure.reason()),
-        }
-    }
-
     /// Ends it at once.
     pub(super) fn reset(&self, reason: Reason) {
         self.session.reset(reason);
@@ -155,54 +141,80 @@ pub(super) enum Found {
 }
 
 /// The search for a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Search {
     /// A tunnel of this shard that another shard has chosen.
     chosen: Option<TunnelKey>,
-    pub(super) attempts: u8,
-    /// Tunnels that took the request and failed it.
-    pub(super) failed: Vec<Failed>,
+    pub(super) progress: Progress,
 }
 
 impl Search {
-    /// Begins with a tunnel that was chosen after so many attempts and failures.
-    pub(super) fn chosen(tunnel: TunnelKey, attempts: u8, failed: Vec<Failed>) -> Self {
+    /// Begins with any tunnel but those that have failed the request.
+    pub(super) fn new(progress: Progress) -> Self {
         Self {
-            chosen: Some(tunnel),
-            attempts,
-            failed,
+            chosen: None,
+            progress,
         }
     }
 
-    /// Notes that the session found did not serve.
-    pub(super) fn again(&mut self, failed: Failed) {
-        self.attempts += 1;
-        // A server that has closed an idle connection is no fault of its edge's.
-        if failed.reset.reason.retry_elsewhere() {
-            self.failed.push(failed);
+    /// Begins with a tunnel that was chosen by another shard.
+    pub(super) fn chosen(tunnel: TunnelKey, progress: Progress) -> Self {
+        Self {
+            chosen: Some(tunnel),
+            progress,
         }
     }
 
     /// Opens a session in the best tunnel, or says whose it is.
     pub(super) fn find(&mut self, core: &Core, order: &RequestOrder) -> Result<Found, Reason> {
         let mut reason = Reason::NoEdge;
-        while self.attempts < MAX_ROUTE_ATTEMPTS {
+        while self.progress.routed < MAX_ROUTE_ATTEMPTS {
             let chosen = match self.chosen.take() {
                 Some(key) => core.tunnels.borrow().get(key).map(Rc::clone),
-                None => match route::choose(core, &self.failed) {
+                None => match route::choose(core, &self.progress.failed) {
                     Some(Route::Here(tunnel)) => Some(tunnel),
                     Some(Route::There(tunnel)) => return Ok(Found::There(tunnel)),
                     None => break,
                 },
             };
             match chosen.map(|tunnel| Origin::open(core, &tunnel, order)) {
-                Some(Ok(origin)) => return Ok(Found::Here(origin)),
+                Some(Ok(origin)) => {
+                    self.note_found(core);
+                    return Ok(Found::Here(origin));
+                }
                 Some(Err(error)) => reason = refused(error),
                 // It has ended while the client was under way.
                 None => {}
             }
-            self.attempts += 1;
+            self.progress.routed += 1;
         }
         Err(reason)
+    }
+
+    fn note_found(&self, core: &Core) {
+        if !self.progress.failed.is_empty() {
+            core.metrics.sessions_reopened.inc();
+        }
+    }
+
+    /// Notes that the edge of `session` has failed the request; `false` where that has happened too
+    /// often.
+    pub(super) fn note_failure(&mut self, core: &Core, session: &Session, reset: &Reset) -> bool {
+        let progress = &mut self.progress;
+        if progress.failed.len() >= MAX_REOPENS {
+            return false;
+        }
+        progress.note_failure(session.tunnel(), reset.clone());
+        if session.is_open() {
+            // It was open in time; now it has to be opened once more.
+            progress.open_by = Instant::now() + core.config.open_timeout();
+        }
+        true
+    }
+
+    /// Why nobody can carry the request: what came of it where somebody has tried, else `reason`.
+    pub(super) fn verdict(&self, reason: Reason) -> Reset {
+        let last = self.progress.failed.last();
+        last.map_or_else(|| Reset::new(reason), |failed| failed.reset.clone())
     }
 }

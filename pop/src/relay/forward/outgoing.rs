@@ -79,7 +79,7 @@ impl Outgoing {
         if sent > 0 {
             exchange.linger.moved();
             let is_answered = self.is_final || !self.is_empty();
-            exchange.note(|progress| progress.is_answered = is_answered);
+            exchange.note(|milestones| milestones.is_answered = is_answered);
         }
         Ok(())
     }

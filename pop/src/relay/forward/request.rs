@@ -33,7 +33,7 @@ pub(super) async fn send(
     };
     upload.begin(&request.head, unread).await?;
     upload.rest(unread).await?;
-    exchange.note(|progress| progress.is_sent = true);
+    exchange.note(|milestones| milestones.is_sent = true);
     watch(exchange, unread).await
 }
 
@@ -68,7 +68,9 @@ impl Upload<'_> {
         let here = self.measure(&unread.input)?;
         let mut bytes = BytesMut::with_capacity(head.len() + here);
         bytes.put_slice(head);
-        bytes.put(unread.input.split_to(here));
+        let content = unread.input.split_to(here);
+        self.exchange.kept.note(&content);
+        bytes.put(content);
         while !bytes.is_empty() {
             match self.exchange.session.send_capacity().min(bytes.len()) {
                 0 => self.exchange.writable().await?,
@@ -147,6 +149,8 @@ impl Upload<'_> {
             .input
             .extend_from_slice(buffer.get(end..).unwrap_or_default());
         buffer.truncate(end);
+        let content = buffer.get(Payload::HEADROOM..).unwrap_or_default();
+        self.exchange.kept.note(content);
         self.send(Payload::from_buffer(buffer))
     }
 
@@ -156,7 +160,7 @@ impl Upload<'_> {
 
     fn send(&self, payload: Payload) -> Result<(), Failure> {
         let exchange = self.exchange;
-        exchange.core.metrics.bytes_up.add(payload.len() as u64);
+        exchange.count_up(payload.len());
         exchange.linger.moved();
         Ok(exchange.session.send(payload)?)
     }

@@ -51,7 +51,8 @@ async fn final_head(
     let mut reader = ResponseReader::new(asked);
     let mut piece = receive(exchange).await?;
     loop {
-        exchange.note(|progress| progress.is_heard = true);
+        exchange.note(|milestones| milestones.is_heard = true);
+        exchange.kept.discard();
         let read = reader.push(&piece, exchange.may_persist())?;
         let rest = match read {
             Some((head, rest)) if head.kind != ResponseKind::Interim => {
