@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 use titan_proto::{
     addr::Target,
-    limits::{DATAGRAM_OVERHEAD, MAX_DATAGRAM, MIN_DATAGRAM_SHARE},
+    limits::{DATAGRAM_OVERHEAD, MAX_DATAGRAM, MAX_FRAME, MIN_DATAGRAM_SHARE},
     mux::{
         Connection, Datagram, DatagramError, DatagramPayload, Event, OpenError, OpenRequest,
         Payload, Received, SendError, SessionId, Settings, Side, Violation,
@@ -249,7 +249,9 @@ fn datagrams_and_bulk_data_do_not_crowd_each_other_out() {
     );
     // It leaves behind one frame of the bulk session, not behind its backlog.
     let mut batch = Vec::new();
-    tunnel.pop.poll_transmit(100 * 1024, &mut batch);
+    tunnel
+        .pop
+        .poll_transmit(MAX_FRAME as usize + 1024, &mut batch);
     let mut input = BytesMut::from(&batch.concat()[..]);
     tunnel
         .edge

@@ -179,7 +179,7 @@ impl Share {
     /// Whether a session that holds `bytes` has to go, because nothing is left and it has more than
     /// its share.
     pub(super) fn is_greedy(&self, bytes: usize) -> bool {
-        self.memory.pressure() == Pressure::Full && bytes > self.memory.share()
+        self.memory.held() >= self.memory.limit() && bytes > self.memory.share()
     }
 }
 

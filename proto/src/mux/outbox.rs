@@ -41,6 +41,8 @@ pub(super) struct Outbox {
     /// The same on the fastest one.
     max_ring_bytes: usize,
     max_frame: usize,
+    /// What the transport took at a time last.
+    batch: usize,
     keys: MaskKeys,
 }
 
@@ -57,6 +59,7 @@ impl Outbox {
             ring_bytes,
             max_ring_bytes: ring_bytes,
             max_frame: FIRST_WRITE_BATCH,
+            batch: FIRST_WRITE_BATCH,
             keys,
         }
     }
@@ -110,6 +113,10 @@ impl Outbox {
 
     /// Learns how much the transport takes at a time: on a slow line the ring and its frames are small.
     pub(super) fn set_batch(&mut self, batch: usize) {
+        if batch == self.batch {
+            return;
+        }
+        self.batch = batch;
         self.ring_bytes = batch
             .saturating_mul(2)
             .clamp(MIN_RING_BYTES, RING_BYTES)

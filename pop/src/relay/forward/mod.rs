@@ -152,13 +152,12 @@ fn may_repeat(
     failure: &Failure,
     is_kept: bool,
 ) -> bool {
-    // What has come of an answer may have got lost; it was given all the same.
-    if origin.session.has_heard() {
-        return false;
-    }
     match failure {
         Failure::Session(reset) if reset.reason.retry_elsewhere() => {
-            is_kept && search.note_failure(core, &origin.session, reset)
+            // What has come of an answer may have got lost; it was given all the same.
+            is_kept
+                && !origin.session.has_heard()
+                && search.note_failure(core, &origin.session, reset)
         }
         other => origin.was_kept() && other.is_end_of_session() && order.request.is_repeatable,
     }
