@@ -26,6 +26,10 @@ pub const MAX_WINDOW: u32 = 64 * 1024 * 1024;
 /// programs at its ends would be fed in pieces too small to be cheap.
 pub const WINDOW_LATENCY: Duration = Duration::from_millis(2);
 
+/// Up to here windows grow for that reason; beyond it only with the round trip. Larger pieces are no
+/// cheaper, and a session on a quick line would hold memory for nothing.
+pub const LATENCY_WINDOW: u32 = 1024 * 1024;
+
 /// Bytes that the sessions of one thread may hold unless told otherwise.
 pub const SESSION_MEMORY: usize = 256 * 1024 * 1024;
 
@@ -208,6 +212,7 @@ const _: () = {
     assert!(MIN_WINDOW <= INITIAL_WINDOW && INITIAL_WINDOW <= MAX_WINDOW);
     assert!(MIN_MAX_FRAME <= MAX_FRAME);
     assert!(INITIAL_WINDOW <= START_WINDOW && START_WINDOW <= GROWN_WINDOW);
+    assert!(START_WINDOW <= LATENCY_WINDOW && LATENCY_WINDOW <= GROWN_WINDOW);
     assert!(GROWN_WINDOW <= LARGEST_WINDOW && LARGEST_WINDOW <= MAX_WINDOW);
     assert!(MIN_RING_BYTES <= RING_BYTES && MIN_WRITE_BATCH <= MIN_RING_BYTES);
     assert!(MIN_WRITE_BATCH <= FIRST_WRITE_BATCH && FIRST_WRITE_BATCH <= MAX_WRITE_BATCH);

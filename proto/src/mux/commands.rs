@@ -10,7 +10,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    limits::{OPEN_BACKLOG_BYTES, WINDOW_LATENCY},
+    limits::{LATENCY_WINDOW, OPEN_BACKLOG_BYTES, WINDOW_LATENCY},
     reason::Reason,
 };
 
@@ -162,11 +162,13 @@ impl Connection {
             return;
         };
         self.share.release(session.consumed(bytes));
-        if let Some(took) = session.window().end_round(self.now)
-            && took < self.heartbeat.rtt().unwrap_or_default() * 2 + WINDOW_LATENCY
-        {
+        if let Some(took) = session.window().end_round(self.now) {
             let size = session.window().size();
-            session.window().grow(self.share.memory().grown(size));
+            let round_trips = self.heartbeat.rtt().unwrap_or_default() * 2;
+            let is_short = size < LATENCY_WINDOW && took < round_trips + WINDOW_LATENCY;
+            if is_short || took < round_trips {
+                session.window().grow(self.share.memory().grown(size));
+            }
         }
         self.grant(id);
     }
