@@ -24,7 +24,8 @@ use crate::limits::{GROWN_WINDOW, LARGEST_WINDOW, MIN_WINDOW, START_WINDOW};
 /// | below the limit | what HELLO promised | none | windows shrink to what HELLO promised |
 /// | all | none | none | a session that holds more than its share and gets more is reset |
 ///
-/// The last line makes the limit hold whatever peers do. Clones are the same memory.
+/// The last line bounds what peers can do: sessions below their share may go on to it, which makes twice
+/// the limit at most. Clones are the same memory.
 #[derive(Debug, Clone)]
 pub struct Memory(Arc<Inner>);
 
