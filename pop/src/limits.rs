@@ -79,11 +79,6 @@ pub const TUNNEL_HEARTBEAT_S: u32 = 15;
 /// must not end a tunnel.
 pub const TUNNEL_SILENT_HEARTBEATS: u32 = 3;
 
-/// Unsent bytes the kernel may hold for a client (`TCP_NOTSENT_LOWAT`). Without it a client that
-/// does not read takes up to 4 MiB of the kernel's memory for TCP, and some thousand of them leave none for
-/// anybody else: 5,000 of them did (perf/README.md). 10 Gbit/s take 100 µs for as much.
-pub const CLIENT_UNSENT_LOW_WATER: u32 = 128 * 1024;
-
 // ---- Reads and writes --------------------------------------------------------------------------
 
 /// First read size of a session, and the size after reads that did not fill it.

@@ -13,7 +13,7 @@ use titan_proto::limits::FIRST_WRITE_BATCH;
 use crate::{
     config::Config,
     error::StartError,
-    limits::{CLIENT_UNSENT_LOW_WATER, PORT_RELEASE, PORT_RETRY},
+    limits::{PORT_RELEASE, PORT_RETRY},
     net::{Listener, bind},
 };
 
@@ -38,8 +38,7 @@ impl Listeners {
     /// Binds them as `config` says.
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let shards = config.shard_count();
-        let low_water = Some(CLIENT_UNSENT_LOW_WATER);
-        let (proxy, proxy_addr) = group("proxy clients", config.proxy_listen, low_water, shards)?;
+        let (proxy, proxy_addr) = group("proxy clients", config.proxy_listen, None, shards)?;
         // A tunnel begins with this; its writer follows the line's speed from there.
         let low_water = u32::try_from(FIRST_WRITE_BATCH).ok();
         let (tunnel, tunnel_addr) = group("tunnels", config.tunnel_listen, low_water, shards)?;
