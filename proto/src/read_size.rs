@@ -1,7 +1,7 @@
 //! How large the next read of a socket should be.
 
-/// How much to ask for in the next read: doubled when a read was filled, halved when it was far
-/// from it, so that bulk is moved in few calls and small talk in small buffers.
+/// How much to ask for in the next read: doubled when a read was filled, halved when it was not even
+/// half filled, so that bulk is moved in few calls and small talk in small buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadSize {
     current: usize,
@@ -28,7 +28,7 @@ impl ReadSize {
     pub fn note(&mut self, asked: usize, received: usize) {
         if received >= asked && asked >= self.current {
             self.current = (self.current * 2).min(self.most);
-        } else if received < self.current / 4 {
+        } else if received < self.current / 2 {
             self.current = (self.current / 2).max(self.least);
         }
     }

@@ -1,10 +1,10 @@
 //! Read buffers of one core: borrowed when bytes are there, given back when they have gone on.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::limits::POOLED_BUFFERS;
+use crate::limits::{POOLED_BUFFERS, POOLED_BYTES};
 
 /// Buffers for reuse, of whatever size they were read with.
 ///
@@ -12,7 +12,40 @@ use crate::limits::POOLED_BUFFERS;
 /// only when the last slice has been dropped.
 #[derive(Debug, Default)]
 pub struct BufferPool {
-    free: RefCell<Vec<BytesMut>>,
+    free: RefCell<Free>,
+}
+
+/// Buffers that wait to be lent again, the one that has waited longest first.
+///
+/// Invariant: `room` is the sum of what `held` says of each.
+#[derive(Debug, Default)]
+struct Free {
+    buffers: VecDeque<Held>,
+    room: usize,
+}
+
+/// A buffer and the room it had when it was given back.
+#[derive(Debug)]
+struct Held {
+    buffer: BytesMut,
+    room: usize,
+}
+
+impl Free {
+    fn push(&mut self, buffer: BytesMut) {
+        let room = buffer.capacity();
+        self.room += room;
+        self.buffers.push_back(Held { buffer, room });
+        while self.buffers.len() > POOLED_BUFFERS || self.room > POOLED_BYTES {
+            self.remove(0);
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<BytesMut> {
+        let held = self.buffers.remove(index)?;
+        self.room -= held.room;
+        Some(held.buffer)
+    }
 }
 
 impl BufferPool {
@@ -20,12 +53,13 @@ impl BufferPool {
     pub fn take(&self, room: usize) -> BytesMut {
         let mut free = self.free.borrow_mut();
         // A few attempts, from the one given back last: its memory is in the cache.
-        for index in (0..free.len()).rev().take(ATTEMPTS) {
+        for index in (0..free.buffers.len()).rev().take(ATTEMPTS) {
             let fits = free
+                .buffers
                 .get_mut(index)
-                .is_some_and(|buffer| buffer.try_reclaim(room));
-            if fits {
-                return free.swap_remove(index);
+                .is_some_and(|held| held.buffer.try_reclaim(room));
+            if fits && let Some(buffer) = free.remove(index) {
+                return buffer;
             }
         }
         BytesMut::with_capacity(room)
@@ -34,13 +68,7 @@ impl BufferPool {
     /// Takes a buffer back, with whatever it holds.
     pub fn give(&self, mut buffer: BytesMut) {
         buffer.clear();
-        let mut free = self.free.borrow_mut();
-        if free.len() < POOLED_BUFFERS {
-            free.push(buffer);
-        } else if let Some(oldest) = free.first_mut() {
-            // The oldest is the one that has gone unused for longest.
-            *oldest = buffer;
-        }
+        self.free.borrow_mut().push(buffer);
     }
 
     /// Takes the memory of sent bytes back if nobody else holds a part of it.
@@ -78,5 +106,19 @@ mod tests {
         );
         drop(slice);
         assert_eq!(pool.take(8192).as_ptr(), address);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_number_and_in_bytes() {
+        let pool = BufferPool::default();
+        for _ in 0..2 * POOLED_BUFFERS {
+            pool.give(BytesMut::with_capacity(16));
+        }
+        assert_eq!(pool.free.borrow().buffers.len(), POOLED_BUFFERS);
+        for _ in 0..3 {
+            pool.give(BytesMut::with_capacity(POOLED_BYTES / 2));
+        }
+        let free = pool.free.borrow();
+        assert_eq!((free.buffers.len(), free.room), (2, POOLED_BYTES));
     }
 }

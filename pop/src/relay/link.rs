@@ -139,10 +139,11 @@ pub(super) async fn half_open(linger: &Linger, client: &Socket) -> Broken {
         if now >= deadline {
             return Broken::Idle;
         }
+        // Most sessions are over before it is time to look.
+        sleep_until(deadline.min(now + CLIENT_WATCH)).await;
         if client.is_broken() {
             return Broken::Client(io::ErrorKind::ConnectionReset.into());
         }
-        sleep_until(deadline.min(now + CLIENT_WATCH)).await;
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{ops::ControlFlow, pin::pin};
 
 use bytes::{BufMut, BytesMut};
-use titan_proto::{limits::COPY_BELOW, mux::Payload, read_size::ReadSize};
+use titan_proto::{mux::Payload, read_size::ReadSize};
 
 use super::link::{Broken, Link};
 use crate::{
-    limits::{READ_BURST, SESSION_READ_MAX, SESSION_READ_MIN},
-    net::{Either, Received, race},
+    limits::{COPY_BELOW_SHARE, READ_BURST, SESSION_READ_MAX, SESSION_READ_MIN},
+    net::{BufferPool, Either, Received, race},
 };
 
 /// What the client has sent before the session began.
@@ -123,18 +123,18 @@ impl<'a> Up<'a> {
         self.link.linger.moved();
         let sent = buffer.get(Payload::HEADROOM..).unwrap_or_default();
         self.link.kept.note(sent);
-        Ok(self.link.session.send(self.payload(buffer))?)
+        let payload = into_payload(buffer, &self.link.core.pool);
+        Ok(self.link.session.send(payload)?)
     }
+}
 
-    /// What was read as a payload: in its buffer, or copied out of one that is far too large for it
-    /// and would be held for as long as the payload waits.
-    fn payload(&self, buffer: BytesMut) -> Payload {
-        let bytes = buffer.get(Payload::HEADROOM..).unwrap_or_default();
-        if bytes.len() >= COPY_BELOW {
-            return Payload::from_buffer(buffer);
-        }
-        let payload = Payload::copy_from(bytes);
-        self.link.core.pool.give(buffer);
-        payload
+/// What was read, behind [`Payload::HEADROOM`], as a payload: in its buffer, or copied out of one that
+/// is far too large for it and would be held for as long as the payload waits.
+pub(super) fn into_payload(buffer: BytesMut, pool: &BufferPool) -> Payload {
+    if buffer.len() >= buffer.capacity() / COPY_BELOW_SHARE {
+        return Payload::from_buffer(buffer);
     }
+    let payload = Payload::copy_from(buffer.get(Payload::HEADROOM..).unwrap_or_default());
+    pool.give(buffer);
+    payload
 }

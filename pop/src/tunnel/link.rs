@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     directory::{TunnelEntry, TunnelKey},
-    limits::{TUNNEL_SILENT_HEARTBEATS, UNASKED_WINDOW},
+    limits::{START_WINDOW, TUNNEL_SILENT_HEARTBEATS, UNASKED_WINDOW},
     mesh::{News, Report, Reservation, TunnelMove},
     metrics::{Held, TunnelEnd},
     net::{Notify, Socket, spawn_guarded},
@@ -64,6 +64,7 @@ fn settings(core: &Core) -> Settings {
     Settings {
         // An edge sends nothing before the target answers, and by then it has the rest of the window.
         initial_window: UNASKED_WINDOW,
+        start_window: START_WINDOW,
         memory: core.memory.clone(),
         hello_timeout: config.handshake(),
         heartbeat_interval: config.heartbeat(),

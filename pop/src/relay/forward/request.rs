@@ -17,7 +17,7 @@ use crate::{
         SESSION_READ_MIN,
     },
     net::{Received, sleep},
-    relay::link::client_gone,
+    relay::{link::client_gone, up::into_payload},
 };
 
 /// Sends a request, then watches for the client's departure until it is dropped.
@@ -151,7 +151,7 @@ impl Upload<'_> {
         buffer.truncate(end);
         let content = buffer.get(Payload::HEADROOM..).unwrap_or_default();
         self.exchange.kept.note(content);
-        self.send(Payload::from_buffer(buffer))
+        self.send(into_payload(buffer, &self.exchange.core.pool))
     }
 
     fn measure(&mut self, input: &[u8]) -> Result<usize, Failure> {
