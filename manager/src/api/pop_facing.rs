@@ -1,7 +1,9 @@
 //! What PoPs ask, each with its own credential.
 
 use axum::{Json, extract::State, http::StatusCode};
-use titan_proto::control::{NodeConnected, PopHeartbeat, PopHeartbeatReply, UserName, UserRecord};
+use titan_proto::control::{
+    NodeConnected, PopHeartbeat, PopHeartbeatReply, UserLimits, UserName, UserRecord,
+};
 
 use super::{
     App,
@@ -66,6 +68,10 @@ pub(super) async fn user_for_pop(
         password_hash: user.password_hash,
         enabled: user.enabled,
         reply_mode: user.reply_mode,
+        valid_from: None,
+        valid_until: None,
+        bytes_left: None,
+        limits: UserLimits::default(),
     }))
 }
 

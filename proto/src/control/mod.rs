@@ -18,7 +18,7 @@ pub use node::{
 pub use pop::{
     NodeConnected, PopCreate, PopCreated, PopHeartbeat, PopHeartbeatReply, PopView, UserRecord,
 };
-pub use user::{ReplyMode, UserCreate, UserCreated, UserUpdate, UserView};
+pub use user::{ReplyMode, UserCreate, UserCreated, UserLimits, UserUpdate, UserView};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,8 @@
 //! Users as the operator creates, changes and sees them.
 
+use std::num::NonZeroU64;
+
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::UserName;
@@ -14,6 +17,28 @@ pub enum ReplyMode {
     Optimistic,
     /// When the edge has connected to the target; the reply carries the true code.
     Confirmed,
+}
+
+/// What a user may do at once, on one PoP. Absent fields: no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct UserLimits {
+    /// Bytes a second from the user's clients to their targets, over all of the user's sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>, minimum = 1))]
+    pub up_bytes_per_second: Option<NonZeroU64>,
+    /// Bytes a second from the targets to the user's clients, over all of the user's sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u64>, minimum = 1))]
+    pub down_bytes_per_second: Option<NonZeroU64>,
+    /// Client connections at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// Where clients may connect from; empty: anywhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub client_addresses: Vec<IpNet>,
 }
 
 /// Body of `POST /api/v1/users`.
