@@ -56,6 +56,22 @@ pub(crate) const HANDLE_LEN: usize = 6;
 /// Longest bearer token looked at: a PoP credential with the longest id has 139 bytes.
 pub(crate) const MAX_BEARER_LEN: usize = 256;
 
+/// Labels of a user: enough for what billing and support note, in less than 7 KiB.
+pub(crate) const MAX_LABELS: usize = 32;
+
+/// Networks a user's clients may come from. A PoP looks through them at each login.
+pub(crate) const MAX_CLIENT_ADDRESSES: usize = 64;
+
+/// Most bytes of a package: 2^53 − 1, which every JSON reader takes exactly (RFC 7493 §2.2). It is
+/// more than 10 Gbit/s carry in 200 days.
+pub(crate) const MAX_PACKAGE_BYTES: u64 = (1 << 53) - 1;
+
+/// Last second of the year 9999, beyond which RFC 3339 cannot write a time.
+pub(crate) const LAST_TIME_S: u64 = 253_402_300_799;
+
+/// Longest `Idempotency-Key`: a UUID has 36 characters.
+pub(crate) const MAX_IDEMPOTENCY_KEY_LEN: usize = 128;
+
 /// Longest text that a peer may give about itself: program version, boot id.
 pub(crate) const MAX_LABEL_LEN: usize = 64;
 

@@ -1,7 +1,11 @@
 //! `titan user`: who may use the proxies.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand, ValueEnum};
-use titan_proto::control::{ReplyMode, UserCreate, UserCreated, UserName, UserUpdate, UserView};
+use titan_proto::control::{
+    LimitsUpdate, ReplyMode, UserCreate, UserCreated, UserName, UserUpdate, UserView,
+};
 
 use crate::{
     client::{Client, Connection},
@@ -102,6 +106,9 @@ impl UserCommand {
                     password,
                     enabled,
                     reply_mode: reply_mode.into(),
+                    limits: LimitsUpdate::default(),
+                    labels: BTreeMap::new(),
+                    package: None,
                 };
                 let created: UserCreated = client.post("/users", &user).await?;
                 self.format.print(&created, created_text)
@@ -148,6 +155,7 @@ impl From<What> for UserUpdate {
             password,
             enabled,
             reply_mode: reply_mode.map(Into::into),
+            ..Self::default()
         }
     }
 }

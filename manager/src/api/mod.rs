@@ -7,6 +7,7 @@ mod health;
 mod keys;
 mod nodes;
 mod openapi;
+mod packages;
 mod pop_facing;
 mod pops;
 mod problem;
@@ -85,6 +86,8 @@ fn routes() -> OpenApiRouter<App> {
             users::update_user,
             users::delete_user
         ))
+        .routes(routes!(packages::renew_package, packages::remove_package))
+        .routes(routes!(packages::reset_package))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::show_node, nodes::delete_node))
         .routes(routes!(nodes::enrol_node))

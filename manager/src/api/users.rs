@@ -7,7 +7,8 @@ use axum::{
     response::IntoResponse,
 };
 use titan_proto::control::{
-    API_PREFIX, Page, UserCreate, UserCreated, UserName, UserUpdate, UserView,
+    API_PREFIX, PackageView, Page, UserCreate, UserCreated, UserLimits, UserName, UserUpdate,
+    UserView,
 };
 
 use super::{
@@ -18,7 +19,10 @@ use super::{
 };
 use crate::{
     identity::Password,
-    store::{NewUser, UnixTime, User, UserChange, UserUpdated},
+    store::{
+        ChangeError, Labels, NewUser, Package, PackageChange, PackageError, UnixTime, User,
+        UserChange, UserUpdated, bytes_left, merge_labels, merge_limits,
+    },
 };
 
 /// Lists users.
@@ -57,28 +61,7 @@ pub(super) async fn create_user(
     _: Admin,
     extract::Json(request): extract::Json<UserCreate>,
 ) -> Result<impl IntoResponse, ApiProblem> {
-    let UserCreate {
-        name,
-        password,
-        enabled,
-        reply_mode,
-    } = request;
-    check_name(&name)?;
-    let (password, made) = match password {
-        Some(password) => (check_password(password)?, None),
-        None => {
-            let password = Password::make();
-            (password.clone(), Some(password.as_str().to_owned()))
-        }
-    };
-    let password_hash = app.passwords.hash(password).await?;
-    let user = NewUser {
-        name,
-        password_hash,
-        enabled,
-        reply_mode,
-        created_at: UnixTime::now(),
-    };
+    let (user, made) = new_user(&app, request).await?;
     let user = app.store.create_user(user).await?.ok_or_else(name_taken)?;
     tracing::debug!(user = %user.name, "user created");
     let location = format!("{API_PREFIX}/users/{}", user.name);
@@ -128,31 +111,8 @@ pub(super) async fn update_user(
     IfMatch(expected): IfMatch,
     extract::Json(request): extract::Json<UserUpdate>,
 ) -> Result<impl IntoResponse, ApiProblem> {
-    let UserUpdate {
-        password,
-        enabled,
-        reply_mode,
-    } = request;
-    let password_hash = match password {
-        Some(password) => Some(app.passwords.hash(check_password(password)?).await?),
-        None => None,
-    };
-    let change = UserChange {
-        password_hash,
-        enabled,
-        reply_mode,
-    };
-    match app.store.update_user(&name, expected, change).await? {
-        UserUpdated::Done(user) => {
-            tracing::debug!(user = %user.name, version = user.version, "user changed");
-            Ok((etag(user.version), Json(view(user))))
-        }
-        UserUpdated::Missing => Err(unknown()),
-        UserUpdated::Conflict(version) => Err(ApiProblem::new(
-            StatusCode::PRECONDITION_FAILED,
-            format!("the user has version {version} by now"),
-        )),
-    }
+    let change = to_change(&app, request).await?;
+    change_user(&app, &name, expected, change).await
 }
 
 /// Removes a user.
@@ -176,20 +136,117 @@ pub(super) async fn delete_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Makes a change and shows the user as it is then.
+pub(super) async fn change_user(
+    app: &App,
+    name: &UserName,
+    expected: Option<u64>,
+    change: UserChange,
+) -> Result<([(header::HeaderName, String); 1], Json<UserView>), ApiProblem> {
+    match app.store.update_user(name, expected, change).await? {
+        UserUpdated::Done(user) => {
+            tracing::debug!(user = %user.name, version = user.version, "user changed");
+            Ok((etag(user.version), Json(view(user))))
+        }
+        UserUpdated::Missing => Err(unknown()),
+        UserUpdated::Conflict(version) => Err(ApiProblem::new(
+            StatusCode::PRECONDITION_FAILED,
+            format!("the user has version {version} by now"),
+        )),
+        UserUpdated::Refused(error) => Err(error.into()),
+    }
+}
+
+/// The user that `request` asks for, and the password if it was made here.
+async fn new_user(app: &App, request: UserCreate) -> Result<(NewUser, Option<String>), ApiProblem> {
+    let UserCreate {
+        name,
+        password,
+        enabled,
+        reply_mode,
+        limits,
+        labels,
+        package,
+    } = request;
+    check_name(&name)?;
+    let limits = merge_limits(UserLimits::default(), limits)?;
+    // Merged into nothing, for the bound of their number.
+    let labels = labels.into_iter().map(|(name, value)| (name, Some(value)));
+    let labels = merge_labels(Labels::new(), labels.collect())?;
+    let package = package.map(Package::try_from).transpose();
+    let package = package.map_err(ChangeError::from)?;
+    let (password, made) = match password {
+        Some(password) => (check_password(password)?, None),
+        None => {
+            let password = Password::make();
+            (password.clone(), Some(password.as_str().to_owned()))
+        }
+    };
+    let user = NewUser {
+        name,
+        password_hash: app.passwords.hash(password).await?,
+        enabled,
+        reply_mode,
+        limits,
+        labels,
+        package,
+        created_at: UnixTime::now(),
+    };
+    Ok((user, made))
+}
+
+async fn to_change(app: &App, request: UserUpdate) -> Result<UserChange, ApiProblem> {
+    let UserUpdate {
+        password,
+        enabled,
+        reply_mode,
+        limits,
+        labels,
+        package,
+    } = request;
+    let password_hash = match password {
+        Some(password) => Some(app.passwords.hash(check_password(password)?).await?),
+        None => None,
+    };
+    let package = package.map(|update| update.map_or(PackageChange::Remove, PackageChange::Merge));
+    Ok(UserChange {
+        password_hash,
+        enabled,
+        reply_mode,
+        limits,
+        labels,
+        package,
+    })
+}
+
 fn view(user: User) -> UserView {
+    let left = bytes_left(&user, 0);
     let User {
         name,
         version,
         password_hash: _,
         enabled,
         reply_mode,
+        limits,
+        labels,
+        package,
         created_at,
     } = user;
+    let package = package.map(|package| PackageView {
+        from: package.from.map(|time| time.0),
+        until: package.until.map(|time| time.0),
+        bytes: package.bytes,
+        used: package.used,
+        left,
+    });
     UserView {
         name,
         version,
         enabled,
         reply_mode,
+        limits,
+        labels,
+        package,
         created_at: created_at.0,
     }
 }
@@ -212,4 +269,15 @@ fn unknown() -> ApiProblem {
 
 fn name_taken() -> ApiProblem {
     ApiProblem::new(StatusCode::CONFLICT, "a user has this name already")
+}
+
+impl From<ChangeError> for ApiProblem {
+    fn from(error: ChangeError) -> Self {
+        let status = match error {
+            // Well-formed, but not for this user as it is.
+            ChangeError::Package(PackageError::Missing) => StatusCode::CONFLICT,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, error.to_string())
+    }
 }

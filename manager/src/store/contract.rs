@@ -4,6 +4,7 @@
 
 pub(super) mod presence;
 pub(super) mod records;
+pub(super) mod terms;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,6 +37,11 @@ macro_rules! contract_tests {
             the_first_admin_token_is_made_once
             replaced_admin_tokens_are_gone
             the_signing_key_stays
+        });
+        $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], terms {
+            limits_labels_and_package_are_kept
+            a_renewal_adds_up_however_many_renew_at_once
+            a_refused_change_leaves_the_user_alone
         });
         $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], presence {
             an_unknown_run_is_asked_for_the_whole_list

@@ -8,7 +8,9 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod package;
 mod records;
+mod terms;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,10 +20,12 @@ use titan_proto::control::{NodeId, PopId, UserName};
 use crate::{config::StoreUrl, error::StoreError};
 
 pub(crate) use embedded::EmbeddedStore;
+pub(crate) use package::{Package, PackageChange, PackageError, bytes_left};
 pub(crate) use records::{
     AdminToken, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop, NewUser, Node, NodeLocation,
     NonceClaim, Pop, PopPresence, SecretHash, UnixTime, User, UserChange, UserUpdated,
 };
+pub(crate) use terms::{ChangeError, Labels, merge_labels, merge_limits};
 
 /// Opens the store that `url` names.
 ///

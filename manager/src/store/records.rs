@@ -8,7 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
-use titan_proto::control::{NodeId, PopId, Region, ReplyMode, UserName};
+use titan_proto::control::{
+    LabelsUpdate, LimitsUpdate, NodeId, PopId, Region, ReplyMode, UserLimits, UserName,
+};
+
+use super::{ChangeError, Labels, Package, PackageChange};
 
 /// Seconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,6 +85,15 @@ pub(crate) struct User {
     pub(crate) enabled: bool,
     /// How the user's connections are answered; absent: as each PoP's operator set.
     pub(crate) reply_mode: Option<ReplyMode>,
+    /// What the user may do at once.
+    #[serde(default)]
+    pub(crate) limits: UserLimits,
+    /// What the operator notes about the user.
+    #[serde(default)]
+    pub(crate) labels: Labels,
+    /// The traffic the user may relay; absent: any.
+    #[serde(default)]
+    pub(crate) package: Option<Package>,
     /// When the user was created.
     pub(crate) created_at: UnixTime,
 }
@@ -96,6 +109,12 @@ pub(crate) struct NewUser {
     pub(crate) enabled: bool,
     /// See [`User::reply_mode`].
     pub(crate) reply_mode: Option<ReplyMode>,
+    /// See [`User::limits`].
+    pub(crate) limits: UserLimits,
+    /// See [`User::labels`].
+    pub(crate) labels: Labels,
+    /// See [`User::package`].
+    pub(crate) package: Option<Package>,
     /// See [`User::created_at`].
     pub(crate) created_at: UnixTime,
 }
@@ -108,6 +127,9 @@ impl NewUser {
             password_hash,
             enabled,
             reply_mode,
+            limits,
+            labels,
+            package,
             created_at,
         } = self;
         User {
@@ -116,6 +138,9 @@ impl NewUser {
             password_hash,
             enabled,
             reply_mode,
+            limits,
+            labels,
+            package,
             created_at,
         }
     }
@@ -130,20 +155,12 @@ pub(crate) struct UserChange {
     pub(crate) enabled: Option<bool>,
     /// See [`User::reply_mode`].
     pub(crate) reply_mode: Option<Option<ReplyMode>>,
-}
-
-impl UserChange {
-    /// `user` with this change and `version`.
-    pub(crate) fn apply(self, user: User, version: u64) -> User {
-        User {
-            version,
-            password_hash: self.password_hash.unwrap_or(user.password_hash),
-            enabled: self.enabled.unwrap_or(user.enabled),
-            reply_mode: self.reply_mode.unwrap_or(user.reply_mode),
-            name: user.name,
-            created_at: user.created_at,
-        }
-    }
+    /// See [`User::limits`]; `Some(None)`: none.
+    pub(crate) limits: Option<Option<LimitsUpdate>>,
+    /// See [`User::labels`]; `Some(None)`: none.
+    pub(crate) labels: Option<Option<LabelsUpdate>>,
+    /// See [`User::package`].
+    pub(crate) package: Option<PackageChange>,
 }
 
 /// What became of a change to a user.
@@ -155,6 +172,8 @@ pub(crate) enum UserUpdated {
     Missing,
     /// The user has another version than expected, this one.
     Conflict(u64),
+    /// The user stays as it is: the change makes no sense for it.
+    Refused(ChangeError),
 }
 
 /// A node (edge) that has enrolled.

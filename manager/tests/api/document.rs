@@ -16,6 +16,9 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/users/{name}",
     "PATCH /api/v1/users/{name}",
     "DELETE /api/v1/users/{name}",
+    "POST /api/v1/users/{name}/package",
+    "DELETE /api/v1/users/{name}/package",
+    "POST /api/v1/users/{name}/package/reset",
     "GET /api/v1/nodes",
     "GET /api/v1/nodes/{id}",
     "DELETE /api/v1/nodes/{id}",
@@ -248,7 +251,9 @@ impl Document {
                 assert!(object.contains_key(name), "{name} is missing: {what}");
             }
             for (name, value) in object {
-                let schema = known.get(name.as_str());
+                let others = &schema["additionalProperties"];
+                let others = others.is_object().then_some(others);
+                let schema = known.get(name.as_str()).copied().or(others);
                 let schema = schema.unwrap_or_else(|| panic!("{name} is not documented: {what}"));
                 self.check_schema(schema, value, what);
             }

@@ -4,6 +4,7 @@ mod document;
 mod edges;
 mod harness;
 mod operators;
+mod packages;
 mod persistence;
 mod pops;
 mod protocol;

@@ -6,19 +6,24 @@
 
 mod ids;
 mod node;
+mod package;
 mod pop;
 mod user;
 
-pub use ids::{IdError, NodeId, PopId, Region, UserName};
+pub use ids::{IdError, LabelName, LabelValue, NodeId, PopId, Region, UserName};
 pub use node::{
     Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, EnrolmentKey,
     EnrolmentKeyCreate, EnrolmentKeyCreated, NodeView, TunnelClaims, assignment_message,
     enrolment_message,
 };
+pub use package::{Package, PackageRenewal, PackageUpdate, PackageView};
 pub use pop::{
     NodeConnected, PopCreate, PopCreated, PopHeartbeat, PopHeartbeatReply, PopView, UserRecord,
 };
-pub use user::{ReplyMode, UserCreate, UserCreated, UserLimits, UserUpdate, UserView};
+pub use user::{
+    LabelsUpdate, LimitsUpdate, ReplyMode, UserCreate, UserCreated, UserLimits, UserUpdate,
+    UserView,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +47,15 @@ pub struct Problem {
     /// What went wrong this time, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// Tells `null` from an absent field, which serde treats alike, for merge patches (RFC 7396).
+fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// One page of a list.

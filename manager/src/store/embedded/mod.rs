@@ -137,7 +137,10 @@ impl Store for EmbeddedStore {
             if expected.is_some_and(|expected| expected != user.version) {
                 return Ok(UserUpdated::Conflict(user.version));
             }
-            let user = change.apply(user, writer.next_version()?);
+            let user = match change.apply(user, writer.next_version()?) {
+                Ok(user) => user,
+                Err(error) => return Ok(UserUpdated::Refused(error)),
+            };
             writer.put(USERS, name.as_str(), &user)?;
             Ok(UserUpdated::Done(user))
         })
