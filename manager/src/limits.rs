@@ -1,6 +1,6 @@
 //! Every limit of the manager, each with how it was chosen.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// Silence after which a PoP counts as gone and its nodes as offline. PoPs send a
 /// heartbeat every few seconds, so that one or two may be lost.
@@ -71,6 +71,40 @@ pub(crate) const LAST_TIME_S: u64 = 253_402_300_799;
 
 /// Longest `Idempotency-Key`: a UUID has 36 characters.
 pub(crate) const MAX_IDEMPOTENCY_KEY_LEN: usize = 128;
+
+/// How long an idempotency key means the request it first came with: a day, in which whatever retries
+/// has given up or been mended.
+pub(crate) const IDEMPOTENCY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Requests remembered under their idempotency keys: two a second for a day, in some 200 MB on disk.
+pub(crate) const MAX_KEYED_REQUESTS: u64 = 200_000;
+
+/// Admin tokens: people and programs that operate the network. All are looked through when one is
+/// revoked.
+pub(crate) const MAX_ADMIN_TOKENS: u64 = 1000;
+
+/// How exactly it is known when an admin token was last used: a write to the store in ten minutes.
+pub(crate) const LAST_USED_GRANULARITY: Duration = Duration::from_secs(600);
+
+/// Blocked nodes and networks: as many as a PoP is built to hold edges. Blocks are found by their
+/// keys, so their number costs nothing but disk.
+pub(crate) const MAX_BLOCKS: u64 = 100_000;
+
+/// Requests a second with one admin token, unless configured otherwise, and as many again at once: more
+/// than the store's writer takes, so that it bounds what one program gone wild costs the others.
+pub(crate) const DEFAULT_TOKEN_REQUESTS_PER_S: NonZeroU32 = NonZeroU32::new(500).unwrap();
+
+/// Requests a second with a wrong token from one address (of IPv6: one /64), and how many at once. Each
+/// costs a look-up; a program with an old token tries every few seconds.
+pub(crate) const WRONG_TOKENS_PER_S: NonZeroU32 = NonZeroU32::new(1).unwrap();
+/// See [`WRONG_TOKENS_PER_S`].
+pub(crate) const WRONG_TOKENS_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// Addresses whose wrong tokens are counted apart, in some 5 MiB; those beyond are counted together.
+pub(crate) const MAX_RATED_ADDRESSES: usize = 65_536;
+
+/// Addresses looked at in `X-Forwarded-For`: nobody stands behind more proxies of his own.
+pub(crate) const MAX_FORWARDED: usize = 16;
 
 /// Longest text that a peer may give about itself: program version, boot id.
 pub(crate) const MAX_LABEL_LEN: usize = 64;

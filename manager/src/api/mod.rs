@@ -1,9 +1,12 @@
 //! The HTTP API: routes, and what every request passes before and after them.
 
 mod auth;
+mod blocks;
+mod callers;
 mod extract;
 mod guard;
 mod health;
+mod idempotency;
 mod keys;
 mod nodes;
 mod openapi;
@@ -11,11 +14,14 @@ mod packages;
 mod pop_facing;
 mod pops;
 mod problem;
+mod rates;
+mod tokens;
 mod users;
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use axum::{Extension, Router, extract::DefaultBodyLimit, middleware};
+use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
@@ -27,7 +33,9 @@ use crate::{
     limits,
     store::Store,
 };
+pub(crate) use callers::PeerAddress;
 use problem::ApiProblem;
+use rates::Rates;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -36,6 +44,8 @@ pub(crate) struct App {
     pub(crate) passwords: Passwords,
     pub(crate) signer: Arc<TokenSigner>,
     pub(crate) max_tunnels_per_pop: u32,
+    trusted_proxies: Arc<[IpNet]>,
+    rates: Arc<Rates>,
     requests: Arc<Semaphore>,
     anonymous_requests: Arc<Semaphore>,
     heartbeats: Arc<Semaphore>,
@@ -53,9 +63,24 @@ impl App {
             passwords,
             signer: Arc::new(signer),
             max_tunnels_per_pop,
+            trusted_proxies: Arc::default(),
+            rates: Arc::new(Rates::new(limits::DEFAULT_TOKEN_REQUESTS_PER_S)),
             requests: Arc::new(Semaphore::new(limits::MAX_REQUESTS)),
             anonymous_requests: Arc::new(Semaphore::new(limits::MAX_ANONYMOUS_REQUESTS)),
             heartbeats: Arc::new(Semaphore::new(limits::MAX_HEARTBEATS)),
+        }
+    }
+
+    /// Whose word about the address of a caller counts, and how often an admin token may be used.
+    pub(crate) fn with_callers(
+        self,
+        trusted_proxies: Vec<IpNet>,
+        requests_per_s: NonZeroU32,
+    ) -> Self {
+        Self {
+            trusted_proxies: trusted_proxies.into(),
+            rates: Arc::new(Rates::new(requests_per_s)),
+            ..self
         }
     }
 }
@@ -68,6 +93,10 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(Extension(openapi::DocumentText::new(&document)))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            idempotency::once,
+        ))
         .layer(DefaultBodyLimit::max(limits::MAX_BODY_LEN))
         .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
@@ -100,6 +129,13 @@ fn routes() -> OpenApiRouter<App> {
             keys::create_enrolment_key
         ))
         .routes(routes!(keys::delete_enrolment_key))
+        .routes(routes!(blocks::list_blocks, blocks::create_block))
+        .routes(routes!(blocks::delete_block))
+        .routes(routes!(
+            tokens::list_admin_tokens,
+            tokens::create_admin_token
+        ))
+        .routes(routes!(tokens::delete_admin_token))
         .routes(heartbeat)
         .routes(routes!(pop_facing::user_for_pop))
 }

@@ -7,7 +7,8 @@ use titan_proto::control::{
 
 use super::{
     App,
-    auth::Admin,
+    auth::{Admin, ChangeNodes, ReadNodes},
+    callers::ClientAddress,
     extract::{self, PageQuery, Path, Query, check_label, paginate},
     problem::ApiProblem,
 };
@@ -19,12 +20,12 @@ use crate::{
 
 /// Lists nodes.
 #[utoipa::path(
-    get, path = "/api/v1/nodes", tag = "nodes", security(("admin" = [])), params(PageQuery),
+    get, path = "/api/v1/nodes", tag = "nodes", security(("admin" = ["read", "nodes", "all"])), params(PageQuery),
     responses((status = 200, description = "A page of nodes.", body = Page<NodeView>))
 )]
 pub(super) async fn list_nodes(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadNodes>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<NodeView>>, ApiProblem> {
     let limit = query.limit()?;
@@ -42,7 +43,7 @@ pub(super) async fn list_nodes(
 
 /// Shows a node.
 #[utoipa::path(
-    get, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = [])),
+    get, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = ["read", "nodes", "all"])),
     params(("id" = NodeId, Path, description = "The node.")),
     responses(
         (status = 200, description = "The node.", body = NodeView),
@@ -51,7 +52,7 @@ pub(super) async fn list_nodes(
 )]
 pub(super) async fn show_node(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadNodes>,
     Path(id): Path<NodeId>,
 ) -> Result<Json<NodeView>, ApiProblem> {
     let node = app.store.node(id).await?.ok_or_else(unknown)?;
@@ -61,7 +62,7 @@ pub(super) async fn show_node(
 
 /// Removes a node: it gets no more tokens unless it enrols again.
 #[utoipa::path(
-    delete, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = [])),
+    delete, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = ["nodes", "all"])),
     params(("id" = NodeId, Path, description = "The node.")),
     responses(
         (status = 204, description = "The node is gone."),
@@ -70,7 +71,7 @@ pub(super) async fn show_node(
 )]
 pub(super) async fn delete_node(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeNodes>,
     Path(id): Path<NodeId>,
 ) -> Result<StatusCode, ApiProblem> {
     if !app.store.delete_node(id).await? {
@@ -85,15 +86,16 @@ pub(super) async fn delete_node(
     post, path = "/api/v1/nodes/enrol", tag = "edge", request_body = EnrolRequest,
     responses(
         (status = 200, description = "The node's identity.", body = EnrolResponse),
-        (status = 403, description = "The enrolment key or the signature is not valid."),
+        (status = 403, description = "The enrolment key or the signature is not valid, or the node is blocked."),
     )
 )]
 pub(super) async fn enrol_node(
     State(app): State<App>,
+    ClientAddress(address): ClientAddress,
     extract::Json(request): extract::Json<EnrolRequest>,
 ) -> Result<Json<EnrolResponse>, ApiProblem> {
     check_label("version", &request.version, limits::MAX_LABEL_LEN)?;
-    let node = identity::enrol(&*app.store, request).await?;
+    let node = identity::enrol(&*app.store, request, address).await?;
     tracing::info!(node = %node.id, "node enrolled");
     Ok(Json(EnrolResponse {
         node_id: node.id,
@@ -107,14 +109,16 @@ pub(super) async fn enrol_node(
     params(("id" = NodeId, Path, description = "The node.")),
     responses(
         (status = 200, description = "What to sign.", body = Challenge),
+        (status = 403, description = "The node or its address is blocked."),
         (status = 404, description = "No node with this id has enrolled."),
     )
 )]
 pub(super) async fn challenge_node(
     State(app): State<App>,
     Path(id): Path<NodeId>,
+    ClientAddress(address): ClientAddress,
 ) -> Result<Json<Challenge>, ApiProblem> {
-    let challenge = identity::challenge(&*app.store, id).await?;
+    let challenge = identity::challenge(&*app.store, id, address).await?;
     Ok(Json(Challenge { challenge }))
 }
 
@@ -124,17 +128,18 @@ pub(super) async fn challenge_node(
     params(("id" = NodeId, Path, description = "The node.")), request_body = AssignmentRequest,
     responses(
         (status = 200, description = "Where to dial, and what to show there.", body = Assignment),
-        (status = 403, description = "The challenge or the signature is not valid."),
+        (status = 403, description = "The challenge or the signature is not valid, or the node is blocked."),
         (status = 404, description = "No node with this id has enrolled."),
     )
 )]
 pub(super) async fn assign_node(
     State(app): State<App>,
     Path(id): Path<NodeId>,
+    ClientAddress(address): ClientAddress,
     extract::Json(request): extract::Json<AssignmentRequest>,
 ) -> Result<Json<Assignment>, ApiProblem> {
     check_label("version", &request.version, limits::MAX_LABEL_LEN)?;
-    let node = identity::prove(&*app.store, id, &request).await?;
+    let node = identity::prove(&*app.store, id, &request, address).await?;
     let pops = app.store.live_pops().await?;
     let wish = Wish {
         last: node.pop.as_ref(),

@@ -7,7 +7,7 @@ use titan_proto::control::{PackageRenewal, UserName, UserView};
 
 use super::{
     App,
-    auth::Admin,
+    auth::{Admin, ChangeUsers},
     extract::{self, IdempotencyKey, IfMatch, Path},
     problem::ApiProblem,
     users::change_user,
@@ -19,7 +19,7 @@ use crate::store::{PackageChange, UserChange};
 /// A renewal that is carried out twice is money given away, so it must name the version of the user
 /// that it is meant for (If-Match) or carry an Idempotency-Key.
 #[utoipa::path(
-    post, path = "/api/v1/users/{name}/package", tag = "users", security(("admin" = [])),
+    post, path = "/api/v1/users/{name}/package", tag = "users", security(("admin" = ["users", "all"])),
     params(
         ("name" = UserName, Path, description = "The user."),
         ("If-Match" = Option<String>, Header, description = "ETag of the version to change."),
@@ -35,7 +35,7 @@ use crate::store::{PackageChange, UserChange};
 )]
 pub(super) async fn renew_package(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     Path(name): Path<UserName>,
     IfMatch(expected): IfMatch,
     IdempotencyKey(key): IdempotencyKey,
@@ -53,7 +53,7 @@ pub(super) async fn renew_package(
 
 /// Starts a user's package anew: nothing of it is used up any more.
 #[utoipa::path(
-    post, path = "/api/v1/users/{name}/package/reset", tag = "users", security(("admin" = [])),
+    post, path = "/api/v1/users/{name}/package/reset", tag = "users", security(("admin" = ["users", "all"])),
     params(
         ("name" = UserName, Path, description = "The user."),
         ("If-Match" = Option<String>, Header, description = "ETag of the version to change."),
@@ -67,7 +67,7 @@ pub(super) async fn renew_package(
 )]
 pub(super) async fn reset_package(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     Path(name): Path<UserName>,
     IfMatch(expected): IfMatch,
 ) -> Result<impl IntoResponse, ApiProblem> {
@@ -76,7 +76,7 @@ pub(super) async fn reset_package(
 
 /// Takes a user's package away: the user may relay any traffic, at any time.
 #[utoipa::path(
-    delete, path = "/api/v1/users/{name}/package", tag = "users", security(("admin" = [])),
+    delete, path = "/api/v1/users/{name}/package", tag = "users", security(("admin" = ["users", "all"])),
     params(
         ("name" = UserName, Path, description = "The user."),
         ("If-Match" = Option<String>, Header, description = "ETag of the version to change."),
@@ -89,7 +89,7 @@ pub(super) async fn reset_package(
 )]
 pub(super) async fn remove_package(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     Path(name): Path<UserName>,
     IfMatch(expected): IfMatch,
 ) -> Result<StatusCode, ApiProblem> {

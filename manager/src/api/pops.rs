@@ -12,7 +12,7 @@ use titan_proto::control::{API_PREFIX, Page, PopCreate, PopCreated, PopId, PopVi
 
 use super::{
     App,
-    auth::Admin,
+    auth::{Admin, ChangeNodes, ReadNodes},
     extract::{self, PageQuery, Path, Query, paginate},
     problem::ApiProblem,
 };
@@ -23,12 +23,12 @@ use crate::{
 
 /// Lists PoPs.
 #[utoipa::path(
-    get, path = "/api/v1/pops", tag = "pops", security(("admin" = [])), params(PageQuery),
+    get, path = "/api/v1/pops", tag = "pops", security(("admin" = ["read", "nodes", "all"])), params(PageQuery),
     responses((status = 200, description = "A page of PoPs.", body = Page<PopView>))
 )]
 pub(super) async fn list_pops(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadNodes>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<PopView>>, ApiProblem> {
     let limit = query.limit()?;
@@ -52,7 +52,7 @@ pub(super) async fn list_pops(
 
 /// Registers a PoP. Its credential is in the answer this once.
 #[utoipa::path(
-    post, path = "/api/v1/pops", tag = "pops", security(("admin" = [])),
+    post, path = "/api/v1/pops", tag = "pops", security(("admin" = ["nodes", "all"])),
     request_body = PopCreate,
     responses(
         (status = 201, description = "The PoP's credential.", body = PopCreated),
@@ -61,7 +61,7 @@ pub(super) async fn list_pops(
 )]
 pub(super) async fn create_pop(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeNodes>,
     extract::Json(request): extract::Json<PopCreate>,
 ) -> Result<impl IntoResponse, ApiProblem> {
     let PopCreate { id, region } = request;
@@ -80,7 +80,7 @@ pub(super) async fn create_pop(
 
 /// Shows a PoP.
 #[utoipa::path(
-    get, path = "/api/v1/pops/{id}", tag = "pops", security(("admin" = [])),
+    get, path = "/api/v1/pops/{id}", tag = "pops", security(("admin" = ["read", "nodes", "all"])),
     params(("id" = PopId, Path, description = "The PoP.")),
     responses(
         (status = 200, description = "The PoP.", body = PopView),
@@ -89,7 +89,7 @@ pub(super) async fn create_pop(
 )]
 pub(super) async fn show_pop(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadNodes>,
     Path(id): Path<PopId>,
 ) -> Result<Json<PopView>, ApiProblem> {
     let pop = app.store.pop(&id).await?.ok_or_else(unknown)?;
@@ -99,7 +99,7 @@ pub(super) async fn show_pop(
 
 /// Removes a PoP: its credential is worthless at once, and it gets no more nodes.
 #[utoipa::path(
-    delete, path = "/api/v1/pops/{id}", tag = "pops", security(("admin" = [])),
+    delete, path = "/api/v1/pops/{id}", tag = "pops", security(("admin" = ["nodes", "all"])),
     params(("id" = PopId, Path, description = "The PoP.")),
     responses(
         (status = 204, description = "The PoP is gone."),
@@ -108,7 +108,7 @@ pub(super) async fn show_pop(
 )]
 pub(super) async fn delete_pop(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeNodes>,
     Path(id): Path<PopId>,
 ) -> Result<StatusCode, ApiProblem> {
     if !app.store.delete_pop(&id).await? {

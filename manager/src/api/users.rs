@@ -13,7 +13,7 @@ use titan_proto::control::{
 
 use super::{
     App,
-    auth::Admin,
+    auth::{Admin, ChangeUsers, ReadUsers},
     extract::{self, IfMatch, PageQuery, Path, Query, etag, paginate},
     problem::ApiProblem,
 };
@@ -27,12 +27,12 @@ use crate::{
 
 /// Lists users.
 #[utoipa::path(
-    get, path = "/api/v1/users", tag = "users", security(("admin" = [])), params(PageQuery),
+    get, path = "/api/v1/users", tag = "users", security(("admin" = ["read", "users", "all"])), params(PageQuery),
     responses((status = 200, description = "A page of users.", body = Page<UserView>))
 )]
 pub(super) async fn list_users(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadUsers>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<UserView>>, ApiProblem> {
     let limit = query.limit()?;
@@ -49,7 +49,7 @@ pub(super) async fn list_users(
 
 /// Creates a user. Without a password one is made, and shown in the answer this once.
 #[utoipa::path(
-    post, path = "/api/v1/users", tag = "users", security(("admin" = [])),
+    post, path = "/api/v1/users", tag = "users", security(("admin" = ["users", "all"])),
     request_body = UserCreate,
     responses(
         (status = 201, description = "The user.", body = UserCreated),
@@ -58,7 +58,7 @@ pub(super) async fn list_users(
 )]
 pub(super) async fn create_user(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     extract::Json(request): extract::Json<UserCreate>,
 ) -> Result<impl IntoResponse, ApiProblem> {
     let (user, made) = new_user(&app, request).await?;
@@ -74,7 +74,7 @@ pub(super) async fn create_user(
 
 /// Shows a user.
 #[utoipa::path(
-    get, path = "/api/v1/users/{name}", tag = "users", security(("admin" = [])),
+    get, path = "/api/v1/users/{name}", tag = "users", security(("admin" = ["read", "users", "all"])),
     params(("name" = UserName, Path, description = "The user.")),
     responses(
         (status = 200, description = "The user; ETag carries the version.", body = UserView),
@@ -83,7 +83,7 @@ pub(super) async fn create_user(
 )]
 pub(super) async fn show_user(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadUsers>,
     Path(name): Path<UserName>,
 ) -> Result<impl IntoResponse, ApiProblem> {
     let user = app.store.user(&name).await?.ok_or_else(unknown)?;
@@ -92,7 +92,7 @@ pub(super) async fn show_user(
 
 /// Changes a user. With `If-Match: "version"` only if the user still has that version.
 #[utoipa::path(
-    patch, path = "/api/v1/users/{name}", tag = "users", security(("admin" = [])),
+    patch, path = "/api/v1/users/{name}", tag = "users", security(("admin" = ["users", "all"])),
     params(
         ("name" = UserName, Path, description = "The user."),
         ("If-Match" = Option<String>, Header, description = "ETag of the version to change."),
@@ -106,7 +106,7 @@ pub(super) async fn show_user(
 )]
 pub(super) async fn update_user(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     Path(name): Path<UserName>,
     IfMatch(expected): IfMatch,
     extract::Json(request): extract::Json<UserUpdate>,
@@ -117,7 +117,7 @@ pub(super) async fn update_user(
 
 /// Removes a user.
 #[utoipa::path(
-    delete, path = "/api/v1/users/{name}", tag = "users", security(("admin" = [])),
+    delete, path = "/api/v1/users/{name}", tag = "users", security(("admin" = ["users", "all"])),
     params(("name" = UserName, Path, description = "The user.")),
     responses(
         (status = 204, description = "The user is gone."),
@@ -126,7 +126,7 @@ pub(super) async fn update_user(
 )]
 pub(super) async fn delete_user(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     Path(name): Path<UserName>,
 ) -> Result<StatusCode, ApiProblem> {
     if !app.store.delete_user(&name).await? {

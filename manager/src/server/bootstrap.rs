@@ -31,7 +31,8 @@ impl Bootstrap {
     /// The store or the file failed.
     pub async fn admin_token(&self, file: &Path) -> Result<String, IdentityError> {
         if let Some(token) = read_secret(file)?
-            && identity::authenticate_admin(&*self.store, &token).await?
+            && let Some(known) = identity::authenticate_admin(&*self.store, &token).await?
+            && known.opens_all_for_ever()
         {
             return Ok(token);
         }

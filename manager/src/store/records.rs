@@ -1,6 +1,7 @@
 //! What is stored, as opposed to what travels (`titan_proto::control`).
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::IpAddr,
     time::{SystemTime, UNIX_EPOCH},
@@ -9,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use titan_proto::control::{
-    LabelsUpdate, LimitsUpdate, NodeId, PopId, Region, ReplyMode, UserLimits, UserName,
+    LabelsUpdate, LimitsUpdate, NodeId, Note, PopId, Region, ReplyMode, Scope, UserLimits, UserName,
 };
 
 use super::{ChangeError, Labels, Package, PackageChange};
@@ -220,15 +221,61 @@ pub(crate) struct EnrolmentKey {
     pub(crate) created_at: UnixTime,
 }
 
-/// A token that allows everything an operator may do.
+/// A token that opens some or all of what an operator may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AdminToken {
     /// Public handle.
     pub(crate) id: String,
     /// The secret part.
     pub(crate) secret: SecretHash,
+    /// For whom or what it is.
+    #[serde(default)]
+    pub(crate) name: Option<Note>,
+    /// What it opens.
+    #[serde(default = "every_scope")]
+    pub(crate) scopes: BTreeSet<Scope>,
     /// When it was made.
     pub(crate) created_at: UnixTime,
+    /// From when on it opens nothing.
+    #[serde(default)]
+    pub(crate) expires_at: Option<UnixTime>,
+    /// When it was last used, more or less.
+    #[serde(default)]
+    pub(crate) last_used_at: Option<UnixTime>,
+}
+
+impl AdminToken {
+    /// Whether operators can rely on it to get at everything else.
+    pub(crate) fn opens_all_for_ever(&self) -> bool {
+        self.scopes.contains(&Scope::All) && self.expires_at.is_none()
+    }
+}
+
+/// Tokens without scopes in their record were made when there were none.
+fn every_scope() -> BTreeSet<Scope> {
+    BTreeSet::from([Scope::All])
+}
+
+/// What became of something to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It is there.
+    Done,
+    /// Its id belongs to another.
+    Taken,
+    /// There are as many as may be.
+    Full,
+}
+
+/// What became of an admin token to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenRemoved {
+    /// It is gone.
+    Done,
+    /// There is no such token.
+    Missing,
+    /// It stays: no other opens everything for ever.
+    Last,
 }
 
 /// What a PoP last said about itself.

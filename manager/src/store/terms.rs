@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use titan_proto::control::{LabelName, LabelValue, LabelsUpdate, LimitsUpdate, UserLimits};
+use titan_proto::control::{LabelName, LabelsUpdate, LimitsUpdate, Note, UserLimits};
 
 use super::{PackageError, User, UserChange};
 use crate::limits;
 
 /// What an operator notes about a user.
-pub(crate) type Labels = BTreeMap<LabelName, LabelValue>;
+pub(crate) type Labels = BTreeMap<LabelName, Note>;
 
 /// Why a user cannot be what it is told to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn labels_cannot_pile_up() {
         let label = |number: usize| format!("l{number}").parse().expect("a name");
-        let value: LabelValue = "x".parse().expect("a value");
+        let value: Note = "x".parse().expect("a value");
         let full: LabelsUpdate = (0..limits::MAX_LABELS)
             .map(|number| (label(number), Some(value.clone())))
             .collect();

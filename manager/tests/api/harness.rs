@@ -339,9 +339,13 @@ impl<'a> Edge<'a> {
     }
 
     pub(crate) async fn challenge(&self) -> String {
+        text(&self.try_challenge().await.expect(200), "challenge")
+    }
+
+    /// The same where it may be refused.
+    pub(crate) async fn try_challenge(&self) -> Answer {
         let path = format!("/api/v1/nodes/{}/challenge", self.id);
-        let answer = self.manager.anonymous(Method::POST, &path).send().await;
-        text(&answer.expect(200), "challenge")
+        self.manager.anonymous(Method::POST, &path).send().await
     }
 
     pub(crate) fn answer(&self, challenge: &str) -> Value {

@@ -1,11 +1,14 @@
 //! The manager from outside: a real server on a loopback port with a real store.
 
+mod blocks;
 mod document;
 mod edges;
 mod harness;
+mod idempotency;
 mod operators;
 mod packages;
 mod persistence;
 mod pops;
 mod protocol;
+mod tokens;
 mod users;

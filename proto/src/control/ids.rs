@@ -109,23 +109,23 @@ impl LabelName {
 }
 text_id!(LabelName);
 
-/// What a label says: 1–128 characters, none of them a control character, because it is printed on
-/// terminals.
+/// A short text of an operator's, such as a label's value or a token's name: 1–128 characters, none of
+/// them a control character, because it is printed on terminals.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,128}$"))]
 #[serde(try_from = "String", into = "String")]
-pub struct LabelValue(Box<str>);
+pub struct Note(Box<str>);
 
-impl LabelValue {
-    /// Longest value in characters.
+impl Note {
+    /// Longest text in characters.
     pub const MAX_LEN: usize = 128;
 
     fn allows(c: char) -> bool {
         !c.is_control()
     }
 }
-text_id!(LabelValue);
+text_id!(Note);
 
 /// A region: an ISO 3166-1 alpha-2 code. Read in either case, kept and written in upper case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -255,13 +255,13 @@ mod tests {
         assert!("a".repeat(65).parse::<UserName>().is_err());
         assert!("a.b_c@d+1".parse::<UserName>().is_ok());
         assert_eq!("Plan".parse::<LabelName>(), Err(IdError::Character('P')));
-        assert!("\u{1b}[2J".parse::<LabelValue>().is_err());
+        assert!("\u{1b}[2J".parse::<Note>().is_err());
     }
 
     #[test]
     fn a_label_is_measured_in_characters() {
-        assert!("金".repeat(128).parse::<LabelValue>().is_ok());
-        assert!("金".repeat(129).parse::<LabelValue>().is_err());
+        assert!("金".repeat(128).parse::<Note>().is_ok());
+        assert!("金".repeat(129).parse::<Note>().is_err());
     }
 
     #[test]

@@ -4,13 +4,17 @@
 //! PoP, edge and manager unknown fields are ignored, so that an older one can talk to a newer one;
 //! in what an operator asks for they are refused, so that nothing is silently left undone.
 
+mod admin;
+mod block;
 mod ids;
 mod node;
 mod package;
 mod pop;
 mod user;
 
-pub use ids::{IdError, LabelName, LabelValue, NodeId, PopId, Region, UserName};
+pub use admin::{AdminTokenCreate, AdminTokenCreated, AdminTokenView, Scope};
+pub use block::{BlockCreate, BlockTarget, BlockView};
+pub use ids::{IdError, LabelName, NodeId, Note, PopId, Region, UserName};
 pub use node::{
     Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, EnrolmentKey,
     EnrolmentKeyCreate, EnrolmentKeyCreated, NodeView, TunnelClaims, assignment_message,

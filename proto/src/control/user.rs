@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU64};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{LabelName, LabelValue, Package, PackageUpdate, PackageView, UserName, present};
+use super::{LabelName, Note, Package, PackageUpdate, PackageView, UserName, present};
 
 /// When a proxy client is told that it is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub struct LimitsUpdate {
 }
 
 /// Changes to a user's labels: those not named stay, `null` removes one (RFC 7396).
-pub type LabelsUpdate = BTreeMap<LabelName, Option<LabelValue>>;
+pub type LabelsUpdate = BTreeMap<LabelName, Option<Note>>;
 
 /// Body of `POST /api/v1/users`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ pub struct UserCreate {
     pub limits: LimitsUpdate,
     /// What the operator notes about the user; 32 at most.
     #[serde(default)]
-    pub labels: BTreeMap<LabelName, LabelValue>,
+    pub labels: BTreeMap<LabelName, Note>,
     /// The traffic the user may relay; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<Package>,
@@ -166,7 +166,7 @@ fn labels_update_schema() -> utoipa::openapi::schema::Object {
     let value = ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
         .min_length(Some(1))
-        .max_length(Some(LabelValue::MAX_LEN));
+        .max_length(Some(Note::MAX_LEN));
     let name = ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some("^[a-z0-9._-]{1,64}$"));
@@ -197,7 +197,7 @@ pub struct UserView {
     pub limits: UserLimits,
     /// What the operator notes about the user.
     #[serde(default)]
-    pub labels: BTreeMap<LabelName, LabelValue>,
+    pub labels: BTreeMap<LabelName, Note>,
     /// The traffic the user may relay; absent: any.
     #[serde(default)]
     pub package: Option<PackageView>,

@@ -1,6 +1,6 @@
 //! Contract of what lasts: users, nodes, PoPs, keys and tokens.
 
-use titan_proto::control::{NodeId, PopId, ReplyMode, UserLimits, UserName};
+use titan_proto::control::{NodeId, PopId, ReplyMode, Scope, UserLimits, UserName};
 use tokio::task::JoinSet;
 
 use super::Fixture;
@@ -362,10 +362,14 @@ fn node(key: u8) -> Node {
     }
 }
 
-fn admin_token(id: &str) -> AdminToken {
+pub(super) fn admin_token(id: &str) -> AdminToken {
     AdminToken {
         id: id.into(),
         secret: SecretHash::new([3; 32]),
+        name: None,
+        scopes: [Scope::All].into(),
         created_at: UnixTime(5),
+        expires_at: None,
+        last_used_at: None,
     }
 }
