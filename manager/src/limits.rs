@@ -118,6 +118,9 @@ pub(crate) const DEFAULT_PAGE: usize = 100;
 /// Most items of a page: about 300 KiB of JSON.
 pub(crate) const MAX_PAGE: usize = 1000;
 
+/// Items that are looked at for one page of a list with conditions: some milliseconds of reading.
+pub(crate) const MAX_SCAN: usize = 10_000;
+
 /// Largest request body, except for heartbeats. The largest that makes sense has 1 KiB.
 pub(crate) const MAX_BODY_LEN: usize = 64 * 1024;
 
@@ -167,7 +170,7 @@ pub(crate) const STORE_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 const _: () =
     assert!(MIN_PASSWORD_LEN <= MADE_PASSWORD_LEN && MADE_PASSWORD_LEN <= MAX_PASSWORD_LEN);
-const _: () = assert!(DEFAULT_PAGE <= MAX_PAGE);
+const _: () = assert!(DEFAULT_PAGE <= MAX_PAGE && MAX_PAGE <= MAX_SCAN);
 const _: () = assert!(MAX_BODY_LEN <= MAX_HEARTBEAT_LEN);
 const _: () = assert!(REQUEST_TIMEOUT.as_millis() <= DRAIN_TIMEOUT.as_millis());
 const _: () = assert!(POP_SILENCE.as_millis() < HEAD_TIMEOUT.as_millis());

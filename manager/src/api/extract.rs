@@ -67,6 +67,11 @@ pub(super) struct PageQuery {
 }
 
 impl PageQuery {
+    /// A part of a list that has conditions of its own.
+    pub(super) const fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
+        Self { cursor, limit }
+    }
+
     /// The id to go on behind.
     pub(super) fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, ApiProblem> {
         let parse = |cursor: &String| {

@@ -3,11 +3,15 @@
 mod auth;
 mod blocks;
 mod callers;
+mod docs;
+mod export;
 mod extract;
+mod filters;
 mod guard;
 mod health;
 mod idempotency;
 mod keys;
+mod negotiate;
 mod nodes;
 mod openapi;
 mod packages;
@@ -15,6 +19,7 @@ mod pop_facing;
 mod pops;
 mod problem;
 mod rates;
+mod scan;
 mod tokens;
 mod users;
 
@@ -90,6 +95,7 @@ pub(crate) fn router(app: App) -> Router {
     let (routes, mut document) = routes().split_for_parts();
     openapi::complete(&mut document);
     routes
+        .merge(docs::routes())
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(Extension(openapi::DocumentText::new(&document)))
@@ -97,6 +103,7 @@ pub(crate) fn router(app: App) -> Router {
             app.clone(),
             idempotency::once,
         ))
+        .layer(middleware::from_fn(negotiate::negotiate))
         .layer(DefaultBodyLimit::max(limits::MAX_BODY_LEN))
         .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)

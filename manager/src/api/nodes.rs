@@ -1,6 +1,11 @@
 //! Nodes: for operators, and for the edges themselves.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
 use titan_proto::control::{
     Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, NodeId, NodeView, Page,
 };
@@ -9,8 +14,12 @@ use super::{
     App,
     auth::{Admin, ChangeNodes, ReadNodes},
     callers::ClientAddress,
-    extract::{self, PageQuery, Path, Query, check_label, paginate},
+    export,
+    extract::{self, Path, Query, check_label},
+    filters::NodeQuery,
+    negotiate::prefers_csv,
     problem::ApiProblem,
+    scan::Scan,
 };
 use crate::{
     assignment::{self, Wish},
@@ -18,27 +27,48 @@ use crate::{
     store::{LivePop, Node, NodeLocation, UnixTime},
 };
 
-/// Lists nodes.
+/// Lists nodes, or exports all of them as CSV: then `cursor` and `limit` mean nothing.
 #[utoipa::path(
-    get, path = "/api/v1/nodes", tag = "nodes", security(("admin" = ["read", "nodes", "all"])), params(PageQuery),
-    responses((status = 200, description = "A page of nodes.", body = Page<NodeView>))
+    get, path = "/api/v1/nodes", tag = "nodes",
+    security(("admin" = ["read", "nodes", "all"])), params(NodeQuery),
+    responses((
+        status = 200, description = "A page of nodes, or a table of all.",
+        content((Page<NodeView> = "application/json"), (String = "text/csv")),
+    ))
 )]
 pub(super) async fn list_nodes(
     State(app): State<App>,
     _: Admin<ReadNodes>,
-    Query(query): Query<PageQuery>,
-) -> Result<Json<Page<NodeView>>, ApiProblem> {
-    let limit = query.limit()?;
-    let nodes = app.store.list_nodes(query.after()?, limit + 1).await?;
-    let (nodes, next) = paginate(nodes, limit, |node| node.id.to_string());
+    Query(query): Query<NodeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiProblem> {
+    let (page, filter) = query.split();
+    let mut scan = Scan::new(page.limit()?);
+    let mut after = page.after()?;
+    if prefers_csv(&headers) {
+        return Ok(export::nodes(app, filter));
+    }
+    while let Some(asked) = scan.wants(filter.is_filtered()) {
+        let nodes = views(&app, after, asked).await?;
+        after = nodes.last().map(|node| node.id).or(after);
+        let judge = |node: NodeView| (node.id.to_string(), filter.fits(&node), node);
+        scan.take(asked, nodes.into_iter().map(judge));
+    }
+    let (items, next) = scan.finish();
+    Ok(Json(Page { items, next }).into_response())
+}
+
+/// Up to `limit` nodes behind `after`, as they are now.
+pub(super) async fn views(
+    app: &App,
+    after: Option<NodeId>,
+    limit: usize,
+) -> Result<Vec<NodeView>, ApiProblem> {
+    let nodes = app.store.list_nodes(after, limit).await?;
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.id).collect();
     let locations = app.store.locate_nodes(&ids).await?;
-    let items = nodes
-        .into_iter()
-        .zip(locations)
-        .map(|(node, at)| view(node, at))
-        .collect();
-    Ok(Json(Page { items, next }))
+    let nodes = nodes.into_iter().zip(locations);
+    Ok(nodes.map(|(node, at)| view(node, at)).collect())
 }
 
 /// Shows a node.

@@ -122,6 +122,9 @@ fn add_common_errors(operation: &mut Operation) {
     {
         errors.push(("400", "A parameter is not valid."));
     }
+    if has_content(operation) {
+        errors.push(("406", "Accept excludes what this answers in."));
+    }
     if operation.security.is_some() {
         errors.push(("401", "The Authorization header is missing or not valid."));
         errors.push((
@@ -148,6 +151,19 @@ fn add_common_errors(operation: &mut Operation) {
             .entry(status.into())
             .or_insert_with(response);
     }
+}
+
+/// Whether the operation, when it succeeds, has something to tell; all but the health check mind what
+/// the caller accepts.
+fn has_content(operation: &Operation) -> bool {
+    let is_health = operation.operation_id.as_deref() == Some("healthz");
+    let mut successes = operation.responses.responses.iter();
+    !is_health
+        && successes.any(|(status, response)| {
+            let has_content =
+                matches!(response, RefOr::T(response) if !response.content.is_empty());
+            status.starts_with('2') && has_content
+        })
 }
 
 /// See `api::idempotency`.

@@ -13,8 +13,10 @@ use titan_proto::control::{API_PREFIX, Page, PopCreate, PopCreated, PopId, PopVi
 use super::{
     App,
     auth::{Admin, ChangeNodes, ReadNodes},
-    extract::{self, PageQuery, Path, Query, paginate},
+    extract::{self, Path, Query},
+    filters::PopQuery,
     problem::ApiProblem,
+    scan::Scan,
 };
 use crate::{
     identity,
@@ -23,31 +25,32 @@ use crate::{
 
 /// Lists PoPs.
 #[utoipa::path(
-    get, path = "/api/v1/pops", tag = "pops", security(("admin" = ["read", "nodes", "all"])), params(PageQuery),
+    get, path = "/api/v1/pops", tag = "pops", security(("admin" = ["read", "nodes", "all"])), params(PopQuery),
     responses((status = 200, description = "A page of PoPs.", body = Page<PopView>))
 )]
 pub(super) async fn list_pops(
     State(app): State<App>,
     _: Admin<ReadNodes>,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<PopQuery>,
 ) -> Result<Json<Page<PopView>>, ApiProblem> {
-    let limit = query.limit()?;
-    let pops = app
-        .store
-        .list_pops(query.after::<PopId>()?.as_ref(), limit + 1)
-        .await?;
-    let (pops, next) = paginate(pops, limit, |pop| pop.id.to_string());
+    let page = query.page();
+    let mut scan = Scan::new(page.limit()?);
+    let mut after = page.after::<PopId>()?;
     let live = app.store.live_pops().await?;
     let mut live: HashMap<PopId, PopPresence> =
         live.into_iter().map(|pop| (pop.id, pop.presence)).collect();
-    let with_presence = |pop: Pop| {
-        let presence = live.remove(&pop.id);
-        view(pop, presence)
-    };
-    Ok(Json(Page {
-        items: pops.into_iter().map(with_presence).collect(),
-        next,
-    }))
+    while let Some(asked) = scan.wants(query.is_filtered()) {
+        let pops = app.store.list_pops(after.as_ref(), asked).await?;
+        after = pops.last().map(|pop| pop.id.clone()).or(after);
+        let mut judge = |pop: Pop| {
+            let presence = live.remove(&pop.id);
+            let pop = view(pop, presence);
+            (pop.id.to_string(), query.fits(&pop), pop)
+        };
+        scan.take(asked, pops.into_iter().map(&mut judge));
+    }
+    let (items, next) = scan.finish();
+    Ok(Json(Page { items, next }))
 }
 
 /// Registers a PoP. Its credential is in the answer this once.

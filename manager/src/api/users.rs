@@ -14,8 +14,10 @@ use titan_proto::control::{
 use super::{
     App,
     auth::{Admin, ChangeUsers, ReadUsers},
-    extract::{self, IfMatch, PageQuery, Path, Query, etag, paginate},
+    extract::{self, IfMatch, Path, Query, etag},
+    filters::UserQuery,
     problem::ApiProblem,
+    scan::Scan,
 };
 use crate::{
     identity::Password,
@@ -27,20 +29,33 @@ use crate::{
 
 /// Lists users.
 #[utoipa::path(
-    get, path = "/api/v1/users", tag = "users", security(("admin" = ["read", "users", "all"])), params(PageQuery),
+    get, path = "/api/v1/users", tag = "users", security(("admin" = ["read", "users", "all"])), params(UserQuery),
     responses((status = 200, description = "A page of users.", body = Page<UserView>))
 )]
 pub(super) async fn list_users(
     State(app): State<App>,
     _: Admin<ReadUsers>,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<UserQuery>,
 ) -> Result<Json<Page<UserView>>, ApiProblem> {
-    let limit = query.limit()?;
-    let users = app
-        .store
-        .list_users(query.after::<UserName>()?.as_ref(), limit + 1)
-        .await?;
-    let (users, next) = paginate(users, limit, |user| user.name.to_string());
+    let page = query.page();
+    let mut scan = Scan::new(page.limit()?);
+    let mut after = page.after::<UserName>()?;
+    if let (None, Some(prefix)) = (&after, &query.prefix) {
+        // Lists go on behind a name, and the prefix may be one itself.
+        let first = app.store.user(prefix).await?;
+        scan.take(0, first.map(|user| query.judge(user)));
+        after = Some(prefix.clone());
+    }
+    while let Some(asked) = scan.wants(query.is_filtered()) {
+        let users = app.store.list_users(after.as_ref(), asked).await?;
+        after = users.last().map(|user| user.name.clone()).or(after);
+        let is_past = after.as_ref().is_some_and(|name| query.is_past(name));
+        scan.take(asked, users.into_iter().map(|user| query.judge(user)));
+        if is_past {
+            scan.end();
+        }
+    }
+    let (users, next) = scan.finish();
     Ok(Json(Page {
         items: users.into_iter().map(view).collect(),
         next,

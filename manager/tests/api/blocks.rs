@@ -102,7 +102,6 @@ async fn nobody_is_blocked_twice() {
     manager.post(BLOCKS, again).await.expect(409);
     for body in [
         json!({}),
-        json!({"target": {}}),
         json!({"target": {"address": "192.0.2.0/33"}}),
         json!({"target": {"node": "7"}}),
         json!({"target": {"node": "0".repeat(32), "address": "192.0.2.0/24"}}),
@@ -110,4 +109,7 @@ async fn nobody_is_blocked_twice() {
     ] {
         manager.post(BLOCKS, body).await.expect(422);
     }
+    // A target without any kind is, to serde_json, a value that is missing.
+    let none = json!({"target": {}});
+    manager.post(BLOCKS, none).await.expect(400);
 }

@@ -217,6 +217,11 @@ impl Call<'_> {
         let body = response.bytes().await.expect("the whole answer");
         let body = if body.is_empty() {
             Value::Null
+        } else if headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "text/csv")
+        {
+            String::from_utf8(body.to_vec()).expect("text").into()
         } else {
             parse(&body)
         };
