@@ -37,7 +37,9 @@ async fn chunk(
     filter: &NodeFilter,
     after: Option<NodeId>,
 ) -> Result<(Bytes, Option<Option<NodeId>>), std::io::Error> {
-    let nodes = views(app, after, limits::MAX_PAGE).await.map_err(failed)?;
+    let nodes = views(app, after, limits::MAX_PAGE)
+        .await
+        .map_err(|problem| failed(&problem))?;
     let is_last = nodes.len() < limits::MAX_PAGE;
     let next = nodes.last().filter(|_| !is_last).map(|node| Some(node.id));
     let mut table = csv::Writer::from_writer(Vec::new());
@@ -80,7 +82,7 @@ fn inert(text: &str) -> String {
     format!("{}{text}", if is_formula { "'" } else { "" })
 }
 
-fn failed(problem: ApiProblem) -> std::io::Error {
+fn failed(problem: &ApiProblem) -> std::io::Error {
     std::io::Error::other(format!("{problem:?}"))
 }
 
