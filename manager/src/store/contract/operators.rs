@@ -31,7 +31,7 @@ pub(in crate::store) async fn admin_tokens_come_and_go(fixture: &impl Fixture) {
     assert_eq!(taken.expect("write"), Added::Taken);
     assert_eq!(
         store.list_admin_tokens(Some("t1"), 9).await.expect("read"),
-        [reader.clone()]
+        std::slice::from_ref(&reader)
     );
     for time in [UnixTime(50), UnixTime(40)] {
         store.touch_admin_token("t2", time).await.expect("write");
