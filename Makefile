@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Seconds per fuzz target.
 FUZZ_SECONDS ?= 10
 
-.PHONY: up test lint bench perf fuzz autobahn test-tools
+.PHONY: up test lint bench perf fuzz autobahn schemathesis test-tools
 
 ## up: start manager, PoP and an edge on this machine, with data under ./titan-data
 up:
@@ -35,6 +35,10 @@ fuzz:
 ## autobahn: judge the WebSocket codec by the Autobahn suite; needs python3 and pip
 autobahn:
 	proto/autobahn.sh
+
+## schemathesis: judge the manager's API by requests made up from its document; needs python3
+schemathesis:
+	scripts/schemathesis.sh
 
 test-tools:
 	@scripts/install-test-tools.sh

@@ -3,10 +3,12 @@
 use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::limits;
@@ -22,6 +24,10 @@ pub struct Config {
     pub admin_token_file: PathBuf,
     /// Tunnels above which a PoP gets no new nodes.
     pub max_tunnels_per_pop: u32,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Requests a second with one admin token.
+    pub token_requests_per_s: NonZeroU32,
     /// Which log lines are written: `tracing` filter directives.
     pub log_level: String,
     /// How log lines are written.
@@ -35,6 +41,8 @@ impl Default for Config {
             store: StoreUrl::Embedded("titan-data/manager.redb".into()),
             admin_token_file: "titan-data/admin-token".into(),
             max_tunnels_per_pop: limits::DEFAULT_MAX_TUNNELS_PER_POP,
+            trusted_proxies: Vec::new(),
+            token_requests_per_s: limits::DEFAULT_TOKEN_REQUESTS_PER_S,
             log_level: "info".into(),
             log_format: LogFormat::Text,
         }
@@ -68,6 +76,17 @@ pub struct Settings {
     /// Tunnels above which a PoP gets no new nodes [default: 50000]
     #[arg(long, env = "TITAN_MANAGER_MAX_TUNNELS_PER_POP", value_name = "N")]
     pub max_tunnels_per_pop: Option<u32>,
+    /// Peers whose X-Forwarded-For is believed, in CIDR notation [default: none]
+    #[arg(
+        long,
+        env = "TITAN_MANAGER_TRUSTED_PROXIES",
+        value_name = "NETS",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Option<Vec<IpNet>>,
+    /// Requests a second with one admin token [default: 500]
+    #[arg(long, env = "TITAN_MANAGER_TOKEN_REQUESTS_PER_S", value_name = "N")]
+    pub token_requests_per_s: Option<NonZeroU32>,
     /// Which log lines are written: error, warn, info, debug, trace, or filter directives [default: info]
     #[arg(long, env = "TITAN_MANAGER_LOG_LEVEL", value_name = "FILTER")]
     pub log_level: Option<String>,
@@ -95,6 +114,8 @@ impl Settings {
             store: self.store.or(under.store),
             admin_token_file: self.admin_token_file.or(under.admin_token_file),
             max_tunnels_per_pop: self.max_tunnels_per_pop.or(under.max_tunnels_per_pop),
+            trusted_proxies: self.trusted_proxies.or(under.trusted_proxies),
+            token_requests_per_s: self.token_requests_per_s.or(under.token_requests_per_s),
             log_level: self.log_level.or(under.log_level),
             log_format: self.log_format.or(under.log_format),
         }
@@ -109,6 +130,10 @@ impl Settings {
             max_tunnels_per_pop: self
                 .max_tunnels_per_pop
                 .unwrap_or(default.max_tunnels_per_pop),
+            trusted_proxies: self.trusted_proxies.unwrap_or(default.trusted_proxies),
+            token_requests_per_s: self
+                .token_requests_per_s
+                .unwrap_or(default.token_requests_per_s),
             log_level: self.log_level.unwrap_or(default.log_level),
             log_format: self.log_format.unwrap_or(default.log_format),
         };
@@ -222,6 +247,8 @@ mod tests {
             store: Some(_),
             admin_token_file: Some(_),
             max_tunnels_per_pop: Some(_),
+            trusted_proxies: Some(_),
+            token_requests_per_s: Some(_),
             log_level: Some(_),
             log_format: Some(_),
         } = example

@@ -1,6 +1,6 @@
 //! Every limit of the manager, each with how it was chosen.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// Silence after which a PoP counts as gone and its nodes as offline. PoPs send a
 /// heartbeat every few seconds, so that one or two may be lost.
@@ -56,6 +56,56 @@ pub(crate) const HANDLE_LEN: usize = 6;
 /// Longest bearer token looked at: a PoP credential with the longest id has 139 bytes.
 pub(crate) const MAX_BEARER_LEN: usize = 256;
 
+/// Labels of a user: enough for what billing and support note, in less than 7 KiB.
+pub(crate) const MAX_LABELS: usize = 32;
+
+/// Networks a user's clients may come from. A PoP looks through them at each login.
+pub(crate) const MAX_CLIENT_ADDRESSES: usize = 64;
+
+/// Most bytes of a package: 2^53 − 1, which every JSON reader takes exactly (RFC 7493 §2.2). It is
+/// more than 10 Gbit/s carry in 200 days.
+pub(crate) const MAX_PACKAGE_BYTES: u64 = (1 << 53) - 1;
+
+/// Last second of the year 9999, beyond which RFC 3339 cannot write a time.
+pub(crate) const LAST_TIME_S: u64 = 253_402_300_799;
+
+/// Longest `Idempotency-Key`: a UUID has 36 characters.
+pub(crate) const MAX_IDEMPOTENCY_KEY_LEN: usize = 128;
+
+/// How long an idempotency key means the request it first came with: a day, in which whatever retries
+/// has given up or been mended.
+pub(crate) const IDEMPOTENCY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Requests remembered under their idempotency keys: two a second for a day, in some 200 MB on disk.
+pub(crate) const MAX_KEYED_REQUESTS: u64 = 200_000;
+
+/// Admin tokens: people and programs that operate the network. All are looked through when one is
+/// revoked.
+pub(crate) const MAX_ADMIN_TOKENS: u64 = 1000;
+
+/// How exactly it is known when an admin token was last used: a write to the store in ten minutes.
+pub(crate) const LAST_USED_GRANULARITY: Duration = Duration::from_secs(600);
+
+/// Blocked nodes and networks: as many as a PoP is built to hold edges. Blocks are found by their
+/// keys, so their number costs nothing but disk.
+pub(crate) const MAX_BLOCKS: u64 = 100_000;
+
+/// Requests a second with one admin token, unless configured otherwise, and as many again at once: more
+/// than the store's writer takes, so that it bounds what one program gone wild costs the others.
+pub(crate) const DEFAULT_TOKEN_REQUESTS_PER_S: NonZeroU32 = NonZeroU32::new(500).unwrap();
+
+/// Requests a second with a wrong token from one address (of IPv6: one /64), and how many at once. Each
+/// costs a look-up; a program with an old token tries every few seconds.
+pub(crate) const WRONG_TOKENS_PER_S: NonZeroU32 = NonZeroU32::new(1).unwrap();
+/// See [`WRONG_TOKENS_PER_S`].
+pub(crate) const WRONG_TOKENS_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// Addresses whose wrong tokens are counted apart, in some 5 MiB; those beyond are counted together.
+pub(crate) const MAX_RATED_ADDRESSES: usize = 65_536;
+
+/// Addresses looked at in `X-Forwarded-For`: nobody stands behind more proxies of his own.
+pub(crate) const MAX_FORWARDED: usize = 16;
+
 /// Longest text that a peer may give about itself: program version, boot id.
 pub(crate) const MAX_LABEL_LEN: usize = 64;
 
@@ -67,6 +117,9 @@ pub(crate) const DEFAULT_PAGE: usize = 100;
 
 /// Most items of a page: about 300 KiB of JSON.
 pub(crate) const MAX_PAGE: usize = 1000;
+
+/// Items that are looked at for one page of a list with conditions: some milliseconds of reading.
+pub(crate) const MAX_SCAN: usize = 10_000;
 
 /// Largest request body, except for heartbeats. The largest that makes sense has 1 KiB.
 pub(crate) const MAX_BODY_LEN: usize = 64 * 1024;
@@ -117,7 +170,7 @@ pub(crate) const STORE_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 const _: () =
     assert!(MIN_PASSWORD_LEN <= MADE_PASSWORD_LEN && MADE_PASSWORD_LEN <= MAX_PASSWORD_LEN);
-const _: () = assert!(DEFAULT_PAGE <= MAX_PAGE);
+const _: () = assert!(DEFAULT_PAGE <= MAX_PAGE && MAX_PAGE <= MAX_SCAN);
 const _: () = assert!(MAX_BODY_LEN <= MAX_HEARTBEAT_LEN);
 const _: () = assert!(REQUEST_TIMEOUT.as_millis() <= DRAIN_TIMEOUT.as_millis());
 const _: () = assert!(POP_SILENCE.as_millis() < HEAD_TIMEOUT.as_millis());

@@ -1,6 +1,10 @@
 //! The operator's side of the manager's API.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, anyhow, bail};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -83,11 +87,21 @@ impl Client {
 
     /// Every item of the list at `path`, page by page.
     pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Vec<T>> {
+        self.list_where(path, &[]).await
+    }
+
+    /// Every item of the list at `path` that `filter` lets through, page by page.
+    pub(crate) async fn list_where<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        filter: &[(&str, String)],
+    ) -> anyhow::Result<Vec<T>> {
         let mut items = Vec::new();
         let mut cursor = None;
         loop {
             let request = self
                 .request(Method::GET, path)
+                .query(filter)
                 .query(&[("limit", self.page)]);
             let page: Page<T> = self.answer(request.query(&[("cursor", &cursor)])).await?;
             items.extend(page.items);
@@ -108,6 +122,30 @@ impl Client {
             .await
     }
 
+    /// Does at `path` what must not be done twice, under `key` or a new one.
+    pub(crate) async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: Option<String>,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let key = key.unwrap_or_else(new_key);
+        let request = self.request(Method::POST, path).json(body);
+        self.answer(request.header("Idempotency-Key", format!("\"{key}\"")))
+            .await
+    }
+
+    /// What is at `path` in another form than JSON, a piece at a time.
+    pub(crate) async fn export(
+        &self,
+        path: &str,
+        filter: &[(&str, String)],
+        media_type: &str,
+    ) -> anyhow::Result<Response> {
+        let request = self.request(Method::GET, path).query(filter);
+        self.send(request.header("Accept", media_type)).await
+    }
+
     /// Changes what is at `path`.
     pub(crate) async fn patch<T: DeserializeOwned>(
         &self,
@@ -123,6 +161,15 @@ impl Client {
         self.send(self.request(Method::DELETE, path))
             .await
             .map(|_| ())
+    }
+
+    /// Removes the item `id`, which an operator typed, of the list at `path`.
+    pub(crate) async fn delete_item(&self, path: &str, id: &str) -> anyhow::Result<()> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if id.is_empty() || !id.chars().all(is_plain) {
+            bail!("{id:?} is no id");
+        }
+        self.delete(&format!("{path}/{id}")).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -162,6 +209,13 @@ impl Connection {
         }
         Ok(token.to_owned())
     }
+}
+
+/// A text that no two commands share.
+fn new_key() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_nanos();
+    format!("titan-{now}-{}", std::process::id())
 }
 
 /// The error that a response stands for: the manager's own words where it has some.

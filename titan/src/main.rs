@@ -2,17 +2,22 @@
 
 #![forbid(unsafe_code)]
 
+mod arguments;
+mod block;
 mod client;
+mod completions;
 mod logging;
 mod node;
 mod output;
 mod pop;
+mod terms;
+mod token;
 mod up;
 mod user;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,6 +36,9 @@ enum Command {
     User(user::UserCommand),
     Node(node::NodeCommand),
     Pop(pop::PopCommand),
+    Block(block::BlockCommand),
+    Token(token::TokenCommand),
+    Completions(completions::Completions),
 }
 
 #[tokio::main]
@@ -41,6 +49,9 @@ async fn main() -> ExitCode {
         Command::User(command) => command.run().await,
         Command::Node(command) => command.run().await,
         Command::Pop(command) => command.run().await,
+        Command::Block(command) => command.run().await,
+        Command::Token(command) => command.run().await,
+        Command::Completions(command) => command.run(Cli::command()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

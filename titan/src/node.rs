@@ -1,7 +1,11 @@
 //! `titan node`: the edges, and what they enrol with.
 
+use std::io::Write;
+
 use clap::{Args, Subcommand};
-use titan_proto::control::{EnrolmentKeyCreate, EnrolmentKeyCreated, NodeId, NodeView, Region};
+use titan_proto::control::{
+    EnrolmentKeyCreate, EnrolmentKeyCreated, NodeId, NodeView, PopId, Region,
+};
 
 use crate::{
     client::{Client, Connection},
@@ -21,8 +25,10 @@ pub(crate) struct NodeCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List all nodes.
-    List,
+    /// List nodes.
+    List(Filter),
+    /// Print nodes as CSV.
+    Export(Filter),
     /// Remove a node: it gets no more tokens unless it enrols again.
     Remove {
         /// The node.
@@ -36,14 +42,50 @@ enum Action {
     },
 }
 
+#[derive(Debug, Args)]
+struct Filter {
+    /// Only nodes that a PoP holds a tunnel to, or only the others.
+    #[arg(long, value_name = "BOOL")]
+    online: Option<bool>,
+    /// Only nodes of this region.
+    #[arg(long)]
+    region: Option<Region>,
+    /// Only nodes of this PoP.
+    #[arg(long)]
+    pop: Option<PopId>,
+    /// Only nodes whose program has this version.
+    #[arg(long, value_name = "TEXT")]
+    version: Option<String>,
+}
+
+impl Filter {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let online = self.online.map(|online| ("online", online.to_string()));
+        let region = self.region.map(|region| ("region", region.to_string()));
+        let pop = self.pop.as_ref().map(|pop| ("pop", pop.to_string()));
+        let version = self.version.clone().map(|version| ("version", version));
+        [online, region, pop, version]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
 impl NodeCommand {
     /// Does what was asked.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = Client::new(&self.connection)?;
         match self.action {
-            Action::List => {
-                let nodes: Vec<NodeView> = client.list("/nodes").await?;
+            Action::List(filter) => {
+                let nodes: Vec<NodeView> = client.list_where("/nodes", &filter.query()).await?;
                 self.format.print(nodes.as_slice(), list_text)
+            }
+            Action::Export(filter) => {
+                let mut table = client.export("/nodes", &filter.query(), "text/csv").await?;
+                while let Some(rows) = table.chunk().await? {
+                    std::io::stdout().lock().write_all(&rows)?;
+                }
+                Ok(())
             }
             Action::Remove { id } => {
                 client.delete(&format!("/nodes/{id}")).await?;

@@ -3,26 +3,65 @@
 //! No other header has a say, least of all one that names an address (`X-Forwarded-For`): where a
 //! request comes from proves nothing.
 
+use std::marker::PhantomData;
+
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
+use titan_proto::control::Scope;
 
-use super::{App, problem::ApiProblem};
-use crate::{identity, store::Pop};
+use super::{App, callers::client_address, problem::ApiProblem};
+use crate::{
+    identity, limits,
+    store::{AdminToken, Pop, UnixTime},
+};
 
-/// The caller is an operator.
-pub(super) struct Admin;
+/// What a route demands of an operator's token.
+pub(super) trait Right {
+    /// Scopes each of which is enough, the least first; [`Scope::All`] is enough everywhere.
+    const ANY_OF: &'static [Scope];
+}
 
-impl FromRequestParts<App> for Admin {
+/// Declares rights as types, so that a route's signature says what it demands.
+macro_rules! rights {
+    ($($(#[$doc:meta])* $name:ident = $scopes:expr;)*) => {$(
+        $(#[$doc])*
+        pub(super) struct $name;
+        impl Right for $name {
+            const ANY_OF: &'static [Scope] = &$scopes;
+        }
+    )*};
+}
+rights! {
+    /// To see users.
+    ReadUsers = [Scope::Read, Scope::Users];
+    /// To change users.
+    ChangeUsers = [Scope::Users];
+    /// To see nodes, PoPs, enrolment keys and blocks.
+    ReadNodes = [Scope::Read, Scope::Nodes];
+    /// To change nodes, PoPs, enrolment keys and blocks.
+    ChangeNodes = [Scope::Nodes];
+    /// To see and change admin tokens.
+    Everything = [Scope::All];
+}
+
+/// The caller is an operator who has the right `R`.
+pub(super) struct Admin<R>(PhantomData<R>);
+
+impl<R: Right> FromRequestParts<App> for Admin<R> {
     type Rejection = ApiProblem;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiProblem> {
-        let token = bearer(&parts.headers)?;
-        if identity::authenticate_admin(&*app.store, token).await? {
-            Ok(Self)
-        } else {
-            Err(invalid("this is not a valid admin token"))
+        let text = bearer(&parts.headers)?;
+        let token = identity::authenticate_admin(&*app.store, text).await?;
+        let token = token.ok_or_else(|| refused(app, parts, "this is not a valid admin token"))?;
+        app.rates.of_token(&token.id)?;
+        let is_enough = |scope: &Scope| token.scopes.contains(scope);
+        if !R::ANY_OF.iter().any(is_enough) && !is_enough(&Scope::All) {
+            return Err(ApiProblem::insufficient_scope(R::ANY_OF[0].as_str()));
         }
+        note_use(app, &token).await;
+        Ok(Self(PhantomData))
     }
 }
 
@@ -35,11 +74,35 @@ impl FromRequestParts<App> for CallingPop {
         let credential = bearer(&parts.headers)?;
         let pop = identity::authenticate_pop(&*app.store, credential).await?;
         pop.map(Self)
-            .ok_or_else(|| invalid("this is not the valid credential of a PoP"))
+            .ok_or_else(|| refused(app, parts, "this is not the valid credential of a PoP"))
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, ApiProblem> {
+/// Remembers that the token was used, now and then: a write for each request would cost more than the
+/// requests.
+async fn note_use(app: &App, token: &AdminToken) {
+    let now = UnixTime::now();
+    let is_recent = |last: UnixTime| now.0 < last.0 + limits::LAST_USED_GRANULARITY.as_secs();
+    if token.last_used_at.is_some_and(is_recent) {
+        return;
+    }
+    if let Err(error) = app.store.touch_admin_token(&token.id, now).await {
+        // The request itself need not fail for it.
+        tracing::warn!(%error, token = token.id, "cannot note the use of an admin token");
+    }
+}
+
+/// 401, or 429 where too many of the kind have come from the same address. What is valid is let in from
+/// anywhere: secrets of 256 bits are not guessed, and nobody can lock his neighbours out.
+fn refused(app: &App, parts: &Parts, detail: &'static str) -> ApiProblem {
+    let address = client_address(parts, &app.trusted_proxies);
+    app.rates
+        .of_stranger(address)
+        .err()
+        .unwrap_or_else(|| invalid(detail))
+}
+
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, ApiProblem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(missing());

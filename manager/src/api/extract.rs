@@ -67,6 +67,11 @@ pub(super) struct PageQuery {
 }
 
 impl PageQuery {
+    /// A part of a list that has conditions of its own.
+    pub(super) const fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
+        Self { cursor, limit }
+    }
+
     /// The id to go on behind.
     pub(super) fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, ApiProblem> {
         let parse = |cursor: &String| {
@@ -116,6 +121,47 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         })
     }
 }
+
+/// `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): an opaque text of the caller's, by
+/// which a repeated request is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct IdempotencyKey(pub(super) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiProblem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiProblem> {
+        parse_idempotency_key(&parts.headers)
+            .map(Self)
+            .ok_or_else(|| {
+                ApiProblem::new(
+                    StatusCode::BAD_REQUEST,
+                    format!(
+                        "Idempotency-Key must be one text of 1 to {} printable ASCII characters",
+                        limits::MAX_IDEMPOTENCY_KEY_LEN
+                    ),
+                )
+            })
+    }
+}
+
+/// The draft wants a String of RFC 8941 §3.3.3, in quotation marks; most callers send the text bare,
+/// which is taken for the same.
+fn parse_idempotency_key(headers: &HeaderMap) -> Option<Option<String>> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Some(None),
+        (Some(value), None) => value.to_str().ok()?,
+        (Some(_), Some(_)) => return None,
+    };
+    let quoted = value.strip_prefix('"').map(|rest| rest.strip_suffix('"'));
+    let text = quoted.unwrap_or(Some(value))?;
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
+    let fits = (1..=limits::MAX_IDEMPOTENCY_KEY_LEN).contains(&text.len());
+    (fits && text.chars().all(is_plain)).then(|| Some(text.to_owned()))
+}
+
+/// Not among the names that the `http` crate knows.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 fn parse_if_match(headers: &HeaderMap) -> Option<Option<u64>> {
     let mut values = headers.get_all(header::IF_MATCH).iter();
@@ -171,6 +217,25 @@ mod tests {
             assert_eq!(parse(&[bad]), None, "{bad}");
         }
         assert_eq!(parse(&["\"7\"", "\"8\""]), None);
+    }
+
+    #[test]
+    fn an_idempotency_key_is_one_plain_text() {
+        let parse = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = axum::http::HeaderValue::from_static(value);
+                headers.append(IDEMPOTENCY_KEY, value);
+            }
+            parse_idempotency_key(&headers)
+        };
+        assert_eq!(parse(&[]), Some(None));
+        assert_eq!(parse(&["\"a-1\""]), Some(Some("a-1".into())));
+        assert_eq!(parse(&["a-1"]), parse(&["\"a-1\""]));
+        for bad in ["", "\"\"", "\"a", "a\"", "a b", "\"a\\\"b\""] {
+            assert_eq!(parse(&[bad]), None, "{bad}");
+        }
+        assert_eq!(parse(&["a", "b"]), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use titan_proto::control::{EnrolmentKey, EnrolmentKeyCreate, EnrolmentKeyCreated
 
 use super::{
     App,
-    auth::Admin,
+    auth::{Admin, ChangeNodes, ReadNodes},
     extract::{self, PageQuery, Path, Query, paginate},
     problem::ApiProblem,
 };
@@ -13,13 +13,13 @@ use crate::{identity, store};
 
 /// Lists enrolment keys, without their secrets.
 #[utoipa::path(
-    get, path = "/api/v1/enrolment-keys", tag = "enrolment keys", security(("admin" = [])),
+    get, path = "/api/v1/enrolment-keys", tag = "enrolment keys", security(("admin" = ["read", "nodes", "all"])),
     params(PageQuery),
     responses((status = 200, description = "A page of keys.", body = Page<EnrolmentKey>))
 )]
 pub(super) async fn list_enrolment_keys(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadNodes>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<EnrolmentKey>>, ApiProblem> {
     let limit = query.limit()?;
@@ -37,13 +37,13 @@ pub(super) async fn list_enrolment_keys(
 
 /// Makes an enrolment key. The secret is in the answer this once.
 #[utoipa::path(
-    post, path = "/api/v1/enrolment-keys", tag = "enrolment keys", security(("admin" = [])),
+    post, path = "/api/v1/enrolment-keys", tag = "enrolment keys", security(("admin" = ["nodes", "all"])),
     request_body = EnrolmentKeyCreate,
     responses((status = 201, description = "The key.", body = EnrolmentKeyCreated))
 )]
 pub(super) async fn create_enrolment_key(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeNodes>,
     extract::Json(request): extract::Json<EnrolmentKeyCreate>,
 ) -> Result<impl IntoResponse, ApiProblem> {
     let (key, secret) = identity::make_enrolment_key(request.region);
@@ -64,7 +64,7 @@ pub(super) async fn create_enrolment_key(
 /// Removes an enrolment key: no node can use it any more, those that did stay.
 #[utoipa::path(
     delete, path = "/api/v1/enrolment-keys/{id}", tag = "enrolment keys",
-    security(("admin" = [])),
+    security(("admin" = ["nodes", "all"])),
     params(("id" = String, Path, description = "The key's public handle.")),
     responses(
         (status = 204, description = "The key is gone."),
@@ -73,7 +73,7 @@ pub(super) async fn create_enrolment_key(
 )]
 pub(super) async fn delete_enrolment_key(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeNodes>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiProblem> {
     if !app.store.delete_enrolment_key(&id).await? {

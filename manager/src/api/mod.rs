@@ -1,20 +1,32 @@
 //! The HTTP API: routes, and what every request passes before and after them.
 
 mod auth;
+mod blocks;
+mod callers;
+mod docs;
+mod export;
 mod extract;
+mod filters;
 mod guard;
 mod health;
+mod idempotency;
 mod keys;
+mod negotiate;
 mod nodes;
 mod openapi;
+mod packages;
 mod pop_facing;
 mod pops;
 mod problem;
+mod rates;
+mod scan;
+mod tokens;
 mod users;
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use axum::{Extension, Router, extract::DefaultBodyLimit, middleware};
+use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
@@ -26,7 +38,9 @@ use crate::{
     limits,
     store::Store,
 };
+pub(crate) use callers::PeerAddress;
 use problem::ApiProblem;
+use rates::Rates;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -35,6 +49,8 @@ pub(crate) struct App {
     pub(crate) passwords: Passwords,
     pub(crate) signer: Arc<TokenSigner>,
     pub(crate) max_tunnels_per_pop: u32,
+    trusted_proxies: Arc<[IpNet]>,
+    rates: Arc<Rates>,
     requests: Arc<Semaphore>,
     anonymous_requests: Arc<Semaphore>,
     heartbeats: Arc<Semaphore>,
@@ -52,9 +68,24 @@ impl App {
             passwords,
             signer: Arc::new(signer),
             max_tunnels_per_pop,
+            trusted_proxies: Arc::default(),
+            rates: Arc::new(Rates::new(limits::DEFAULT_TOKEN_REQUESTS_PER_S)),
             requests: Arc::new(Semaphore::new(limits::MAX_REQUESTS)),
             anonymous_requests: Arc::new(Semaphore::new(limits::MAX_ANONYMOUS_REQUESTS)),
             heartbeats: Arc::new(Semaphore::new(limits::MAX_HEARTBEATS)),
+        }
+    }
+
+    /// Whose word about the address of a caller counts, and how often an admin token may be used.
+    pub(crate) fn with_callers(
+        self,
+        trusted_proxies: Vec<IpNet>,
+        requests_per_s: NonZeroU32,
+    ) -> Self {
+        Self {
+            trusted_proxies: trusted_proxies.into(),
+            rates: Arc::new(Rates::new(requests_per_s)),
+            ..self
         }
     }
 }
@@ -64,9 +95,15 @@ pub(crate) fn router(app: App) -> Router {
     let (routes, mut document) = routes().split_for_parts();
     openapi::complete(&mut document);
     routes
+        .merge(docs::routes())
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(Extension(openapi::DocumentText::new(&document)))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            idempotency::once,
+        ))
+        .layer(middleware::from_fn(negotiate::negotiate))
         .layer(DefaultBodyLimit::max(limits::MAX_BODY_LEN))
         .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
@@ -85,6 +122,8 @@ fn routes() -> OpenApiRouter<App> {
             users::update_user,
             users::delete_user
         ))
+        .routes(routes!(packages::renew_package, packages::remove_package))
+        .routes(routes!(packages::reset_package))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::show_node, nodes::delete_node))
         .routes(routes!(nodes::enrol_node))
@@ -97,6 +136,13 @@ fn routes() -> OpenApiRouter<App> {
             keys::create_enrolment_key
         ))
         .routes(routes!(keys::delete_enrolment_key))
+        .routes(routes!(blocks::list_blocks, blocks::create_block))
+        .routes(routes!(blocks::delete_block))
+        .routes(routes!(
+            tokens::list_admin_tokens,
+            tokens::create_admin_token
+        ))
+        .routes(routes!(tokens::delete_admin_token))
         .routes(heartbeat)
         .routes(routes!(pop_facing::user_for_pop))
 }

@@ -1,15 +1,25 @@
 //! Nodes: for operators, and for the edges themselves.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
 use titan_proto::control::{
     Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, NodeId, NodeView, Page,
 };
 
 use super::{
     App,
-    auth::Admin,
-    extract::{self, PageQuery, Path, Query, check_label, paginate},
+    auth::{Admin, ChangeNodes, ReadNodes},
+    callers::ClientAddress,
+    export,
+    extract::{self, Path, Query, check_label},
+    filters::NodeQuery,
+    negotiate::prefers_csv,
     problem::ApiProblem,
+    scan::Scan,
 };
 use crate::{
     assignment::{self, Wish},
@@ -17,32 +27,53 @@ use crate::{
     store::{LivePop, Node, NodeLocation, UnixTime},
 };
 
-/// Lists nodes.
+/// Lists nodes, or exports all of them as CSV: then `cursor` and `limit` mean nothing.
 #[utoipa::path(
-    get, path = "/api/v1/nodes", tag = "nodes", security(("admin" = [])), params(PageQuery),
-    responses((status = 200, description = "A page of nodes.", body = Page<NodeView>))
+    get, path = "/api/v1/nodes", tag = "nodes",
+    security(("admin" = ["read", "nodes", "all"])), params(NodeQuery),
+    responses((
+        status = 200, description = "A page of nodes, or a table of all.",
+        content((Page<NodeView> = "application/json"), (String = "text/csv")),
+    ))
 )]
 pub(super) async fn list_nodes(
     State(app): State<App>,
-    _: Admin,
-    Query(query): Query<PageQuery>,
-) -> Result<Json<Page<NodeView>>, ApiProblem> {
-    let limit = query.limit()?;
-    let nodes = app.store.list_nodes(query.after()?, limit + 1).await?;
-    let (nodes, next) = paginate(nodes, limit, |node| node.id.to_string());
+    _: Admin<ReadNodes>,
+    Query(query): Query<NodeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiProblem> {
+    let (page, filter) = query.split();
+    let mut scan = Scan::new(page.limit()?);
+    let mut after = page.after()?;
+    if prefers_csv(&headers) {
+        return Ok(export::nodes(app, filter));
+    }
+    while let Some(asked) = scan.wants(filter.is_filtered()) {
+        let nodes = views(&app, after, asked).await?;
+        after = nodes.last().map(|node| node.id).or(after);
+        let judge = |node: NodeView| (node.id.to_string(), filter.fits(&node), node);
+        scan.take(asked, nodes.into_iter().map(judge));
+    }
+    let (items, next) = scan.finish();
+    Ok(Json(Page { items, next }).into_response())
+}
+
+/// Up to `limit` nodes behind `after`, as they are now.
+pub(super) async fn views(
+    app: &App,
+    after: Option<NodeId>,
+    limit: usize,
+) -> Result<Vec<NodeView>, ApiProblem> {
+    let nodes = app.store.list_nodes(after, limit).await?;
     let ids: Vec<NodeId> = nodes.iter().map(|node| node.id).collect();
     let locations = app.store.locate_nodes(&ids).await?;
-    let items = nodes
-        .into_iter()
-        .zip(locations)
-        .map(|(node, at)| view(node, at))
-        .collect();
-    Ok(Json(Page { items, next }))
+    let nodes = nodes.into_iter().zip(locations);
+    Ok(nodes.map(|(node, at)| view(node, at)).collect())
 }
 
 /// Shows a node.
 #[utoipa::path(
-    get, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = [])),
+    get, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = ["read", "nodes", "all"])),
     params(("id" = NodeId, Path, description = "The node.")),
     responses(
         (status = 200, description = "The node.", body = NodeView),
@@ -51,7 +82,7 @@ pub(super) async fn list_nodes(
 )]
 pub(super) async fn show_node(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadNodes>,
     Path(id): Path<NodeId>,
 ) -> Result<Json<NodeView>, ApiProblem> {
     let node = app.store.node(id).await?.ok_or_else(unknown)?;
@@ -61,7 +92,7 @@ pub(super) async fn show_node(
 
 /// Removes a node: it gets no more tokens unless it enrols again.
 #[utoipa::path(
-    delete, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = [])),
+    delete, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = ["nodes", "all"])),
     params(("id" = NodeId, Path, description = "The node.")),
     responses(
         (status = 204, description = "The node is gone."),
@@ -70,7 +101,7 @@ pub(super) async fn show_node(
 )]
 pub(super) async fn delete_node(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeNodes>,
     Path(id): Path<NodeId>,
 ) -> Result<StatusCode, ApiProblem> {
     if !app.store.delete_node(id).await? {
@@ -85,15 +116,16 @@ pub(super) async fn delete_node(
     post, path = "/api/v1/nodes/enrol", tag = "edge", request_body = EnrolRequest,
     responses(
         (status = 200, description = "The node's identity.", body = EnrolResponse),
-        (status = 403, description = "The enrolment key or the signature is not valid."),
+        (status = 403, description = "The enrolment key or the signature is not valid, or the node is blocked."),
     )
 )]
 pub(super) async fn enrol_node(
     State(app): State<App>,
+    ClientAddress(address): ClientAddress,
     extract::Json(request): extract::Json<EnrolRequest>,
 ) -> Result<Json<EnrolResponse>, ApiProblem> {
     check_label("version", &request.version, limits::MAX_LABEL_LEN)?;
-    let node = identity::enrol(&*app.store, request).await?;
+    let node = identity::enrol(&*app.store, request, address).await?;
     tracing::info!(node = %node.id, "node enrolled");
     Ok(Json(EnrolResponse {
         node_id: node.id,
@@ -107,14 +139,16 @@ pub(super) async fn enrol_node(
     params(("id" = NodeId, Path, description = "The node.")),
     responses(
         (status = 200, description = "What to sign.", body = Challenge),
+        (status = 403, description = "The node or its address is blocked."),
         (status = 404, description = "No node with this id has enrolled."),
     )
 )]
 pub(super) async fn challenge_node(
     State(app): State<App>,
     Path(id): Path<NodeId>,
+    ClientAddress(address): ClientAddress,
 ) -> Result<Json<Challenge>, ApiProblem> {
-    let challenge = identity::challenge(&*app.store, id).await?;
+    let challenge = identity::challenge(&*app.store, id, address).await?;
     Ok(Json(Challenge { challenge }))
 }
 
@@ -124,17 +158,18 @@ pub(super) async fn challenge_node(
     params(("id" = NodeId, Path, description = "The node.")), request_body = AssignmentRequest,
     responses(
         (status = 200, description = "Where to dial, and what to show there.", body = Assignment),
-        (status = 403, description = "The challenge or the signature is not valid."),
+        (status = 403, description = "The challenge or the signature is not valid, or the node is blocked."),
         (status = 404, description = "No node with this id has enrolled."),
     )
 )]
 pub(super) async fn assign_node(
     State(app): State<App>,
     Path(id): Path<NodeId>,
+    ClientAddress(address): ClientAddress,
     extract::Json(request): extract::Json<AssignmentRequest>,
 ) -> Result<Json<Assignment>, ApiProblem> {
     check_label("version", &request.version, limits::MAX_LABEL_LEN)?;
-    let node = identity::prove(&*app.store, id, &request).await?;
+    let node = identity::prove(&*app.store, id, &request, address).await?;
     let pops = app.store.live_pops().await?;
     let wish = Wish {
         last: node.pop.as_ref(),

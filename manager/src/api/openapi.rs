@@ -8,12 +8,14 @@ use utoipa::{
     OpenApi,
     openapi::{
         ContentBuilder, Ref, RefOr, ResponseBuilder,
-        path::Operation,
+        path::{Operation, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
 
 use super::problem::PROBLEM_JSON;
+use crate::limits;
 
 /// What the document says beside the routes.
 pub(super) fn base() -> utoipa::openapi::OpenApi {
@@ -34,6 +36,9 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 /// it can answer with, and that every error is a problem.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
     for path in document.paths.paths.values_mut() {
+        if let Some(post) = path.post.as_mut().filter(|post| !scopes(post).is_empty()) {
+            add_idempotency_key(post);
+        }
         let operations = [
             &mut path.get,
             &mut path.post,
@@ -45,6 +50,12 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
             describe_errors(operation);
         }
     }
+    let table = scope_table(document);
+    document
+        .info
+        .description
+        .get_or_insert_default()
+        .push_str(&table);
 }
 
 /// The finished document as JSON.
@@ -87,6 +98,8 @@ pub(super) async fn openapi_json(
         (name = "nodes", description = "Edges as the operator sees them (admin token)."),
         (name = "pops", description = "PoPs as the operator sees them (admin token)."),
         (name = "enrolment keys", description = "With which edges make themselves known (admin token)."),
+        (name = "blocks", description = "Who is turned away (admin token)."),
+        (name = "admin tokens", description = "What operators are let in with (admin token)."),
         (name = "edge", description = "What edges ask; they prove their key in the body."),
         (name = "pop", description = "What PoPs ask (PoP credential)."),
         (name = "service", description = "About the manager itself (public)."),
@@ -109,8 +122,18 @@ fn add_common_errors(operation: &mut Operation) {
     {
         errors.push(("400", "A parameter is not valid."));
     }
+    if has_content(operation) {
+        errors.push(("406", "Accept excludes what this answers in."));
+    }
     if operation.security.is_some() {
         errors.push(("401", "The Authorization header is missing or not valid."));
+        errors.push((
+            "429",
+            "The token is used too often, or wrong ones came too often; see Retry-After.",
+        ));
+    }
+    if !scopes(operation).is_empty() {
+        errors.push(("403", "The token lacks the scope."));
     }
     if operation.request_body.is_some() {
         errors.extend([
@@ -128,6 +151,85 @@ fn add_common_errors(operation: &mut Operation) {
             .entry(status.into())
             .or_insert_with(response);
     }
+}
+
+/// Whether the operation, when it succeeds, has something to tell; all but the health check mind what
+/// the caller accepts.
+fn has_content(operation: &Operation) -> bool {
+    let is_health = operation.operation_id.as_deref() == Some("healthz");
+    let mut successes = operation.responses.responses.iter();
+    !is_health
+        && successes.any(|(status, response)| {
+            let has_content =
+                matches!(response, RefOr::T(response) if !response.content.is_empty());
+            status.starts_with('2') && has_content
+        })
+}
+
+/// See `api::idempotency`.
+fn add_idempotency_key(operation: &mut Operation) {
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(limits::MAX_IDEMPOTENCY_KEY_LEN))
+        .pattern(Some(r#"^[!#-\[\]-~]+$"#));
+    let parameter = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .description(Some(
+            "The same key with the same request gives the same answer for 24 hours.",
+        ))
+        .schema(Some(text));
+    operation
+        .parameters
+        .get_or_insert_default()
+        .push(parameter.build().into());
+    let conflict = "A request with this key is in progress, or was cut off.";
+    let mismatch = "The key came with another request before.";
+    for (status, text) in [("409", conflict), ("422", mismatch)] {
+        let response = || ResponseBuilder::new().description(text).build().into();
+        let responses = &mut operation.responses.responses;
+        match responses.entry(status.into()).or_insert_with(response) {
+            RefOr::T(response) if response.description != text => {
+                response.description = format!("{} {text}", response.description);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Which scope each route demands, as a table for readers.
+fn scope_table(document: &utoipa::openapi::OpenApi) -> String {
+    let mut table = "\n\nAn admin token opens a route if it has one of its scopes:\n\n\
+                     | route | scopes |\n| --- | --- |\n"
+        .to_owned();
+    for (path, item) in &document.paths.paths {
+        let operations = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        for (method, operation) in operations {
+            let scopes = operation.as_ref().map(scopes).unwrap_or_default();
+            if !scopes.is_empty() {
+                let scopes = scopes.join("`, `");
+                table.push_str(&format!("| `{method} {path}` | `{scopes}` |\n"));
+            }
+        }
+    }
+    table
+}
+
+/// The scopes of which an operator's token needs one; none where it is no operator who calls.
+fn scopes(operation: &Operation) -> Vec<String> {
+    let demands = operation.security.iter().flatten();
+    // The fields of a requirement are private; its JSON is the document's.
+    let scopes = demands.filter_map(|demand| {
+        let demand = serde_json::to_value(demand).ok()?;
+        serde_json::from_value::<Vec<String>>(demand.get("admin")?.clone()).ok()
+    });
+    scopes.flatten().collect()
 }
 
 fn describe_errors(operation: &mut Operation) {

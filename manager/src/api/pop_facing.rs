@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     limits,
-    store::{Heartbeat, HeartbeatOutcome, Pop, PopPresence},
+    store::{Heartbeat, HeartbeatOutcome, Pop, PopPresence, bytes_left},
 };
 
 /// A PoP tells that it lives and which nodes came and went.
@@ -60,12 +60,21 @@ pub(super) async fn user_for_pop(
 ) -> Result<Json<UserRecord>, ApiProblem> {
     let user = app.store.user(&name).await?;
     let user = user.ok_or_else(|| ApiProblem::not_found("there is no such user"))?;
+    let bytes_left = bytes_left(&user, 0);
+    let (valid_from, valid_until) = match &user.package {
+        Some(package) => (package.from, package.until),
+        None => (None, None),
+    };
     Ok(Json(UserRecord {
         name: user.name,
         version: user.version,
         password_hash: user.password_hash,
         enabled: user.enabled,
         reply_mode: user.reply_mode,
+        valid_from: valid_from.map(|time| time.0),
+        valid_until: valid_until.map(|time| time.0),
+        bytes_left,
+        limits: user.limits,
     }))
 }
 

@@ -12,9 +12,11 @@ use titan_proto::control::{API_PREFIX, Page, PopCreate, PopCreated, PopId, PopVi
 
 use super::{
     App,
-    auth::Admin,
-    extract::{self, PageQuery, Path, Query, paginate},
+    auth::{Admin, ChangeNodes, ReadNodes},
+    extract::{self, Path, Query},
+    filters::PopQuery,
     problem::ApiProblem,
+    scan::Scan,
 };
 use crate::{
     identity,
@@ -23,36 +25,37 @@ use crate::{
 
 /// Lists PoPs.
 #[utoipa::path(
-    get, path = "/api/v1/pops", tag = "pops", security(("admin" = [])), params(PageQuery),
+    get, path = "/api/v1/pops", tag = "pops", security(("admin" = ["read", "nodes", "all"])), params(PopQuery),
     responses((status = 200, description = "A page of PoPs.", body = Page<PopView>))
 )]
 pub(super) async fn list_pops(
     State(app): State<App>,
-    _: Admin,
-    Query(query): Query<PageQuery>,
+    _: Admin<ReadNodes>,
+    Query(query): Query<PopQuery>,
 ) -> Result<Json<Page<PopView>>, ApiProblem> {
-    let limit = query.limit()?;
-    let pops = app
-        .store
-        .list_pops(query.after::<PopId>()?.as_ref(), limit + 1)
-        .await?;
-    let (pops, next) = paginate(pops, limit, |pop| pop.id.to_string());
+    let page = query.page();
+    let mut scan = Scan::new(page.limit()?);
+    let mut after = page.after::<PopId>()?;
     let live = app.store.live_pops().await?;
     let mut live: HashMap<PopId, PopPresence> =
         live.into_iter().map(|pop| (pop.id, pop.presence)).collect();
-    let with_presence = |pop: Pop| {
-        let presence = live.remove(&pop.id);
-        view(pop, presence)
-    };
-    Ok(Json(Page {
-        items: pops.into_iter().map(with_presence).collect(),
-        next,
-    }))
+    while let Some(asked) = scan.wants(query.is_filtered()) {
+        let pops = app.store.list_pops(after.as_ref(), asked).await?;
+        after = pops.last().map(|pop| pop.id.clone()).or(after);
+        let mut judge = |pop: Pop| {
+            let presence = live.remove(&pop.id);
+            let pop = view(pop, presence);
+            (pop.id.to_string(), query.fits(&pop), pop)
+        };
+        scan.take(asked, pops.into_iter().map(&mut judge));
+    }
+    let (items, next) = scan.finish();
+    Ok(Json(Page { items, next }))
 }
 
 /// Registers a PoP. Its credential is in the answer this once.
 #[utoipa::path(
-    post, path = "/api/v1/pops", tag = "pops", security(("admin" = [])),
+    post, path = "/api/v1/pops", tag = "pops", security(("admin" = ["nodes", "all"])),
     request_body = PopCreate,
     responses(
         (status = 201, description = "The PoP's credential.", body = PopCreated),
@@ -61,7 +64,7 @@ pub(super) async fn list_pops(
 )]
 pub(super) async fn create_pop(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeNodes>,
     extract::Json(request): extract::Json<PopCreate>,
 ) -> Result<impl IntoResponse, ApiProblem> {
     let PopCreate { id, region } = request;
@@ -80,7 +83,7 @@ pub(super) async fn create_pop(
 
 /// Shows a PoP.
 #[utoipa::path(
-    get, path = "/api/v1/pops/{id}", tag = "pops", security(("admin" = [])),
+    get, path = "/api/v1/pops/{id}", tag = "pops", security(("admin" = ["read", "nodes", "all"])),
     params(("id" = PopId, Path, description = "The PoP.")),
     responses(
         (status = 200, description = "The PoP.", body = PopView),
@@ -89,7 +92,7 @@ pub(super) async fn create_pop(
 )]
 pub(super) async fn show_pop(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadNodes>,
     Path(id): Path<PopId>,
 ) -> Result<Json<PopView>, ApiProblem> {
     let pop = app.store.pop(&id).await?.ok_or_else(unknown)?;
@@ -99,7 +102,7 @@ pub(super) async fn show_pop(
 
 /// Removes a PoP: its credential is worthless at once, and it gets no more nodes.
 #[utoipa::path(
-    delete, path = "/api/v1/pops/{id}", tag = "pops", security(("admin" = [])),
+    delete, path = "/api/v1/pops/{id}", tag = "pops", security(("admin" = ["nodes", "all"])),
     params(("id" = PopId, Path, description = "The PoP.")),
     responses(
         (status = 204, description = "The PoP is gone."),
@@ -108,7 +111,7 @@ pub(super) async fn show_pop(
 )]
 pub(super) async fn delete_pop(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeNodes>,
     Path(id): Path<PopId>,
 ) -> Result<StatusCode, ApiProblem> {
     if !app.store.delete_pop(&id).await? {

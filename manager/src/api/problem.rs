@@ -32,7 +32,7 @@ enum Extra {
     /// `Retry-After` in seconds.
     RetryAfter(u64),
     /// `WWW-Authenticate`.
-    Challenge(&'static str),
+    Challenge(Cow<'static, str>),
 }
 
 impl ApiProblem {
@@ -64,9 +64,31 @@ impl ApiProblem {
         }
     }
 
+    /// 429 (RFC 6585 §4) with `Retry-After`.
+    pub(super) fn too_many(after_s: u64, detail: impl Into<Cow<'static, str>>) -> Self {
+        let extra = Some(Extra::RetryAfter(after_s));
+        Self {
+            extra,
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        }
+    }
+
+    /// 403 for a token that is valid and does not open this (RFC 6750 §3.1).
+    pub(super) fn insufficient_scope(scope: &str) -> Self {
+        let challenge =
+            format!(r#"Bearer realm="titan-manager", error="insufficient_scope", scope="{scope}""#);
+        Self {
+            extra: Some(Extra::Challenge(challenge.into())),
+            ..Self::new(
+                StatusCode::FORBIDDEN,
+                format!("the token lacks the scope {scope}"),
+            )
+        }
+    }
+
     /// 401 with the challenge of RFC 6750 §3.
     pub(super) fn unauthorized(detail: &'static str, challenge: &'static str) -> Self {
-        let extra = Some(Extra::Challenge(challenge));
+        let extra = Some(Extra::Challenge(challenge.into()));
         Self {
             extra,
             ..Self::new(StatusCode::UNAUTHORIZED, detail)
@@ -105,7 +127,12 @@ impl Extra {
     fn into_header(self) -> (HeaderName, HeaderValue) {
         match self {
             Self::RetryAfter(after_s) => (header::RETRY_AFTER, after_s.into()),
-            Self::Challenge(text) => (header::WWW_AUTHENTICATE, HeaderValue::from_static(text)),
+            Self::Challenge(text) => {
+                // All of it is printable ASCII, so that there is always a value.
+                let value = HeaderValue::from_str(&text);
+                let value = value.unwrap_or(HeaderValue::from_static("Bearer"));
+                (header::WWW_AUTHENTICATE, value)
+            }
         }
     }
 }
@@ -146,7 +173,7 @@ impl From<Refusal> for ApiProblem {
         match refusal {
             Refusal::PublicKey => Self::invalid(detail),
             Refusal::UnknownNode => Self::not_found(detail),
-            Refusal::EnrolmentKey | Refusal::Signature | Refusal::Challenge => {
+            Refusal::EnrolmentKey | Refusal::Signature | Refusal::Challenge | Refusal::Blocked => {
                 Self::new(StatusCode::FORBIDDEN, detail)
             }
             Refusal::Overload => Self::try_later(limits::RETRY_OVERLOAD_S, detail),

@@ -7,36 +7,55 @@ use axum::{
     response::IntoResponse,
 };
 use titan_proto::control::{
-    API_PREFIX, Page, UserCreate, UserCreated, UserName, UserUpdate, UserView,
+    API_PREFIX, PackageView, Page, UserCreate, UserCreated, UserLimits, UserName, UserUpdate,
+    UserView,
 };
 
 use super::{
     App,
-    auth::Admin,
-    extract::{self, IfMatch, PageQuery, Path, Query, etag, paginate},
+    auth::{Admin, ChangeUsers, ReadUsers},
+    extract::{self, IfMatch, Path, Query, etag},
+    filters::UserQuery,
     problem::ApiProblem,
+    scan::Scan,
 };
 use crate::{
     identity::Password,
-    store::{NewUser, UnixTime, User, UserChange, UserUpdated},
+    store::{
+        ChangeError, Labels, NewUser, Package, PackageChange, PackageError, UnixTime, User,
+        UserChange, UserUpdated, bytes_left, merge_labels, merge_limits,
+    },
 };
 
 /// Lists users.
 #[utoipa::path(
-    get, path = "/api/v1/users", tag = "users", security(("admin" = [])), params(PageQuery),
+    get, path = "/api/v1/users", tag = "users", security(("admin" = ["read", "users", "all"])), params(UserQuery),
     responses((status = 200, description = "A page of users.", body = Page<UserView>))
 )]
 pub(super) async fn list_users(
     State(app): State<App>,
-    _: Admin,
-    Query(query): Query<PageQuery>,
+    _: Admin<ReadUsers>,
+    Query(query): Query<UserQuery>,
 ) -> Result<Json<Page<UserView>>, ApiProblem> {
-    let limit = query.limit()?;
-    let users = app
-        .store
-        .list_users(query.after::<UserName>()?.as_ref(), limit + 1)
-        .await?;
-    let (users, next) = paginate(users, limit, |user| user.name.to_string());
+    let page = query.page();
+    let mut scan = Scan::new(page.limit()?);
+    let mut after = page.after::<UserName>()?;
+    if let (None, Some(prefix)) = (&after, &query.prefix) {
+        // Lists go on behind a name, and the prefix may be one itself.
+        let first = app.store.user(prefix).await?;
+        scan.take(0, first.map(|user| query.judge(user)));
+        after = Some(prefix.clone());
+    }
+    while let Some(asked) = scan.wants(query.is_filtered()) {
+        let users = app.store.list_users(after.as_ref(), asked).await?;
+        after = users.last().map(|user| user.name.clone()).or(after);
+        let is_past = after.as_ref().is_some_and(|name| query.is_past(name));
+        scan.take(asked, users.into_iter().map(|user| query.judge(user)));
+        if is_past {
+            scan.end();
+        }
+    }
+    let (users, next) = scan.finish();
     Ok(Json(Page {
         items: users.into_iter().map(view).collect(),
         next,
@@ -45,7 +64,7 @@ pub(super) async fn list_users(
 
 /// Creates a user. Without a password one is made, and shown in the answer this once.
 #[utoipa::path(
-    post, path = "/api/v1/users", tag = "users", security(("admin" = [])),
+    post, path = "/api/v1/users", tag = "users", security(("admin" = ["users", "all"])),
     request_body = UserCreate,
     responses(
         (status = 201, description = "The user.", body = UserCreated),
@@ -54,31 +73,10 @@ pub(super) async fn list_users(
 )]
 pub(super) async fn create_user(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     extract::Json(request): extract::Json<UserCreate>,
 ) -> Result<impl IntoResponse, ApiProblem> {
-    let UserCreate {
-        name,
-        password,
-        enabled,
-        reply_mode,
-    } = request;
-    check_name(&name)?;
-    let (password, made) = match password {
-        Some(password) => (check_password(password)?, None),
-        None => {
-            let password = Password::make();
-            (password.clone(), Some(password.as_str().to_owned()))
-        }
-    };
-    let password_hash = app.passwords.hash(password).await?;
-    let user = NewUser {
-        name,
-        password_hash,
-        enabled,
-        reply_mode,
-        created_at: UnixTime::now(),
-    };
+    let (user, made) = new_user(&app, request).await?;
     let user = app.store.create_user(user).await?.ok_or_else(name_taken)?;
     tracing::debug!(user = %user.name, "user created");
     let location = format!("{API_PREFIX}/users/{}", user.name);
@@ -91,7 +89,7 @@ pub(super) async fn create_user(
 
 /// Shows a user.
 #[utoipa::path(
-    get, path = "/api/v1/users/{name}", tag = "users", security(("admin" = [])),
+    get, path = "/api/v1/users/{name}", tag = "users", security(("admin" = ["read", "users", "all"])),
     params(("name" = UserName, Path, description = "The user.")),
     responses(
         (status = 200, description = "The user; ETag carries the version.", body = UserView),
@@ -100,7 +98,7 @@ pub(super) async fn create_user(
 )]
 pub(super) async fn show_user(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ReadUsers>,
     Path(name): Path<UserName>,
 ) -> Result<impl IntoResponse, ApiProblem> {
     let user = app.store.user(&name).await?.ok_or_else(unknown)?;
@@ -109,7 +107,7 @@ pub(super) async fn show_user(
 
 /// Changes a user. With `If-Match: "version"` only if the user still has that version.
 #[utoipa::path(
-    patch, path = "/api/v1/users/{name}", tag = "users", security(("admin" = [])),
+    patch, path = "/api/v1/users/{name}", tag = "users", security(("admin" = ["users", "all"])),
     params(
         ("name" = UserName, Path, description = "The user."),
         ("If-Match" = Option<String>, Header, description = "ETag of the version to change."),
@@ -123,41 +121,18 @@ pub(super) async fn show_user(
 )]
 pub(super) async fn update_user(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     Path(name): Path<UserName>,
     IfMatch(expected): IfMatch,
     extract::Json(request): extract::Json<UserUpdate>,
 ) -> Result<impl IntoResponse, ApiProblem> {
-    let UserUpdate {
-        password,
-        enabled,
-        reply_mode,
-    } = request;
-    let password_hash = match password {
-        Some(password) => Some(app.passwords.hash(check_password(password)?).await?),
-        None => None,
-    };
-    let change = UserChange {
-        password_hash,
-        enabled,
-        reply_mode,
-    };
-    match app.store.update_user(&name, expected, change).await? {
-        UserUpdated::Done(user) => {
-            tracing::debug!(user = %user.name, version = user.version, "user changed");
-            Ok((etag(user.version), Json(view(user))))
-        }
-        UserUpdated::Missing => Err(unknown()),
-        UserUpdated::Conflict(version) => Err(ApiProblem::new(
-            StatusCode::PRECONDITION_FAILED,
-            format!("the user has version {version} by now"),
-        )),
-    }
+    let change = to_change(&app, request).await?;
+    change_user(&app, &name, expected, change).await
 }
 
 /// Removes a user.
 #[utoipa::path(
-    delete, path = "/api/v1/users/{name}", tag = "users", security(("admin" = [])),
+    delete, path = "/api/v1/users/{name}", tag = "users", security(("admin" = ["users", "all"])),
     params(("name" = UserName, Path, description = "The user.")),
     responses(
         (status = 204, description = "The user is gone."),
@@ -166,7 +141,7 @@ pub(super) async fn update_user(
 )]
 pub(super) async fn delete_user(
     State(app): State<App>,
-    _: Admin,
+    _: Admin<ChangeUsers>,
     Path(name): Path<UserName>,
 ) -> Result<StatusCode, ApiProblem> {
     if !app.store.delete_user(&name).await? {
@@ -176,20 +151,117 @@ pub(super) async fn delete_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Makes a change and shows the user as it is then.
+pub(super) async fn change_user(
+    app: &App,
+    name: &UserName,
+    expected: Option<u64>,
+    change: UserChange,
+) -> Result<([(header::HeaderName, String); 1], Json<UserView>), ApiProblem> {
+    match app.store.update_user(name, expected, change).await? {
+        UserUpdated::Done(user) => {
+            tracing::debug!(user = %user.name, version = user.version, "user changed");
+            Ok((etag(user.version), Json(view(user))))
+        }
+        UserUpdated::Missing => Err(unknown()),
+        UserUpdated::Conflict(version) => Err(ApiProblem::new(
+            StatusCode::PRECONDITION_FAILED,
+            format!("the user has version {version} by now"),
+        )),
+        UserUpdated::Refused(error) => Err(error.into()),
+    }
+}
+
+/// The user that `request` asks for, and the password if it was made here.
+async fn new_user(app: &App, request: UserCreate) -> Result<(NewUser, Option<String>), ApiProblem> {
+    let UserCreate {
+        name,
+        password,
+        enabled,
+        reply_mode,
+        limits,
+        labels,
+        package,
+    } = request;
+    check_name(&name)?;
+    let limits = merge_limits(UserLimits::default(), limits)?;
+    // Merged into nothing, for the bound of their number.
+    let labels = labels.into_iter().map(|(name, value)| (name, Some(value)));
+    let labels = merge_labels(Labels::new(), labels.collect())?;
+    let package = package.map(Package::try_from).transpose();
+    let package = package.map_err(ChangeError::from)?;
+    let (password, made) = match password {
+        Some(password) => (check_password(password)?, None),
+        None => {
+            let password = Password::make();
+            (password.clone(), Some(password.as_str().to_owned()))
+        }
+    };
+    let user = NewUser {
+        name,
+        password_hash: app.passwords.hash(password).await?,
+        enabled,
+        reply_mode,
+        limits,
+        labels,
+        package,
+        created_at: UnixTime::now(),
+    };
+    Ok((user, made))
+}
+
+async fn to_change(app: &App, request: UserUpdate) -> Result<UserChange, ApiProblem> {
+    let UserUpdate {
+        password,
+        enabled,
+        reply_mode,
+        limits,
+        labels,
+        package,
+    } = request;
+    let password_hash = match password {
+        Some(password) => Some(app.passwords.hash(check_password(password)?).await?),
+        None => None,
+    };
+    let package = package.map(|update| update.map_or(PackageChange::Remove, PackageChange::Merge));
+    Ok(UserChange {
+        password_hash,
+        enabled,
+        reply_mode,
+        limits,
+        labels,
+        package,
+    })
+}
+
 fn view(user: User) -> UserView {
+    let left = bytes_left(&user, 0);
     let User {
         name,
         version,
         password_hash: _,
         enabled,
         reply_mode,
+        limits,
+        labels,
+        package,
         created_at,
     } = user;
+    let package = package.map(|package| PackageView {
+        from: package.from.map(|time| time.0),
+        until: package.until.map(|time| time.0),
+        bytes: package.bytes,
+        used: package.used,
+        left,
+    });
     UserView {
         name,
         version,
         enabled,
         reply_mode,
+        limits,
+        labels,
+        package,
         created_at: created_at.0,
     }
 }
@@ -212,4 +284,15 @@ fn unknown() -> ApiProblem {
 
 fn name_taken() -> ApiProblem {
     ApiProblem::new(StatusCode::CONFLICT, "a user has this name already")
+}
+
+impl From<ChangeError> for ApiProblem {
+    fn from(error: ChangeError) -> Self {
+        let status = match error {
+            // Well-formed, but not for this user as it is.
+            ChangeError::Package(PackageError::Missing) => StatusCode::CONFLICT,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, error.to_string())
+    }
 }

@@ -1,6 +1,8 @@
 //! Secrets and the records they belong to.
 
-use titan_proto::control::{PopId, Region};
+use std::collections::BTreeSet;
+
+use titan_proto::control::{PopId, Region, Scope};
 
 use super::secrets::{self, Kind};
 use crate::{
@@ -8,18 +10,20 @@ use crate::{
     store::{AdminToken, EnrolmentKey, Pop, Store, UnixTime},
 };
 
-/// A new admin token: what to store, and the text to give away.
+/// A new admin token for everything and for ever: what to store, and the text to give away.
 pub(crate) fn make_admin_token() -> (AdminToken, String) {
     let id = secrets::make_handle();
     let made = secrets::make(Kind::Admin, &id);
-    (
-        AdminToken {
-            id,
-            secret: made.hash,
-            created_at: UnixTime::now(),
-        },
-        made.text,
-    )
+    let token = AdminToken {
+        id,
+        secret: made.hash,
+        name: None,
+        scopes: BTreeSet::from([Scope::All]),
+        created_at: UnixTime::now(),
+        expires_at: None,
+        last_used_at: None,
+    };
+    (token, made.text)
 }
 
 /// A new PoP with a new credential: what to store, and the text to give away.
@@ -51,15 +55,19 @@ pub(crate) fn make_enrolment_key(region: Option<Region>) -> (EnrolmentKey, Strin
     )
 }
 
-/// Whether `text` is a valid admin token.
-pub(crate) async fn authenticate_admin(store: &dyn Store, text: &str) -> Result<bool, StoreError> {
+/// The admin token that `text` is, unless it has expired.
+pub(crate) async fn authenticate_admin(
+    store: &dyn Store,
+    text: &str,
+) -> Result<Option<AdminToken>, StoreError> {
     let Some((id, hash)) = secrets::parse(Kind::Admin, text) else {
-        return Ok(false);
+        return Ok(None);
     };
-    Ok(store
-        .admin_token(id)
-        .await?
-        .is_some_and(|token| token.secret == hash))
+    let now = UnixTime::now();
+    let is_valid = |token: &AdminToken| {
+        token.secret == hash && token.expires_at.is_none_or(|expires_at| now < expires_at)
+    };
+    Ok(store.admin_token(id).await?.filter(is_valid))
 }
 
 /// The PoP whose credential `text` is.

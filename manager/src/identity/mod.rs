@@ -4,6 +4,7 @@ mod challenges;
 mod credentials;
 mod nodes;
 mod passwords;
+mod seal;
 mod secret_files;
 mod secrets;
 mod signer;
@@ -14,5 +15,6 @@ pub(crate) use credentials::{
 };
 pub(crate) use nodes::{NodeError, Refusal, challenge, enrol, prove};
 pub(crate) use passwords::{Password, Passwords};
+pub(crate) use seal::Seal;
 pub(crate) use secret_files::{PendingSecret, read_secret};
 pub(crate) use signer::TokenSigner;

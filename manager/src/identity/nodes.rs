@@ -1,5 +1,7 @@
 //! Nodes prove who they are: enrolment with a key pair, then a signed challenge each time.
 
+use std::net::IpAddr;
+
 use ed25519_dalek::{Signature, VerifyingKey};
 use titan_proto::control::{
     AssignmentRequest, EnrolRequest, NodeId, assignment_message, enrolment_message,
@@ -9,7 +11,7 @@ use super::{challenges, match_enrolment_key};
 use crate::{
     error::StoreError,
     limits,
-    store::{Node, NonceClaim, Store, UnixTime},
+    store::{BlockId, Node, NonceClaim, Store, UnixTime},
 };
 
 /// Why a node is turned away. The texts are for the edge's log.
@@ -25,6 +27,8 @@ pub(crate) enum Refusal {
     UnknownNode,
     #[error("the challenge is not this node's, too old, or was used before: ask for another")]
     Challenge,
+    #[error("this node or the address it comes from is blocked")]
+    Blocked,
     #[error("too many challenges were answered within a minute: try again later")]
     Overload,
 }
@@ -38,16 +42,22 @@ pub(crate) enum NodeError {
     Store(#[from] StoreError),
 }
 
-/// Enrols the node that holds the private key of `request.public_key`.
-pub(crate) async fn enrol(store: &dyn Store, request: EnrolRequest) -> Result<Node, NodeError> {
+/// Enrols the node that holds the private key of `request.public_key` and comes from `address`.
+pub(crate) async fn enrol(
+    store: &dyn Store,
+    request: EnrolRequest,
+    address: IpAddr,
+) -> Result<Node, NodeError> {
     let public_key = parse_public_key(&request.public_key).ok_or(Refusal::PublicKey)?;
+    let id = NodeId::from_public_key(public_key.as_bytes());
+    refuse_blocked(store, id, address).await?;
     let message = enrolment_message(&request.enrolment_key);
     verify(&public_key, &message, &request.signature)?;
     let key = match_enrolment_key(store, &request.enrolment_key).await?;
     let region = key.ok_or(Refusal::EnrolmentKey)?.region;
     let public_key = public_key.to_bytes();
     let node = Node {
-        id: NodeId::from_public_key(&public_key),
+        id,
         public_key,
         region,
         version: request.version,
@@ -58,7 +68,12 @@ pub(crate) async fn enrol(store: &dyn Store, request: EnrolRequest) -> Result<No
 }
 
 /// A challenge for a node that has enrolled.
-pub(crate) async fn challenge(store: &dyn Store, id: NodeId) -> Result<String, NodeError> {
+pub(crate) async fn challenge(
+    store: &dyn Store,
+    id: NodeId,
+    address: IpAddr,
+) -> Result<String, NodeError> {
+    refuse_blocked(store, id, address).await?;
     store.node(id).await?.ok_or(Refusal::UnknownNode)?;
     let key = store.challenge_key().await?;
     Ok(challenges::make(&key, id, UnixTime::now()))
@@ -69,7 +84,9 @@ pub(crate) async fn prove(
     store: &dyn Store,
     id: NodeId,
     request: &AssignmentRequest,
+    address: IpAddr,
 ) -> Result<Node, NodeError> {
+    refuse_blocked(store, id, address).await?;
     let node = store.node(id).await?.ok_or(Refusal::UnknownNode)?;
     let key = store.challenge_key().await?;
     let nonce = challenges::check(&key, id, &request.challenge, UnixTime::now());
@@ -84,6 +101,17 @@ pub(crate) async fn prove(
         NonceClaim::Granted => Ok(node),
         NonceClaim::Used => Err(Refusal::Challenge.into()),
         NonceClaim::Full => Err(Refusal::Overload.into()),
+    }
+}
+
+async fn refuse_blocked(store: &dyn Store, id: NodeId, address: IpAddr) -> Result<(), NodeError> {
+    let ids = BlockId::concerning(Some(id), address);
+    match store.find_block(ids).await? {
+        Some(block) => {
+            tracing::debug!(node = %id, %address, block = ?block.target, "a blocked node asks");
+            Err(Refusal::Blocked.into())
+        }
+        None => Ok(()),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use titan_proto::control::{PopId, Region, UserName};
+use titan_proto::control::{PopId, Region, UserLimits, UserName};
 
 use crate::{
     error::IdentityError,
     identity::{self, Password, Passwords, PendingSecret, read_secret},
-    store::{NewUser, Store, UnixTime},
+    store::{Labels, NewUser, Store, UnixTime},
 };
 
 /// An operator in the same process as the manager (`titan up`), who keeps secrets in files.
@@ -31,7 +31,8 @@ impl Bootstrap {
     /// The store or the file failed.
     pub async fn admin_token(&self, file: &Path) -> Result<String, IdentityError> {
         if let Some(token) = read_secret(file)?
-            && identity::authenticate_admin(&*self.store, &token).await?
+            && let Some(known) = identity::authenticate_admin(&*self.store, &token).await?
+            && known.opens_all_for_ever()
         {
             return Ok(token);
         }
@@ -132,6 +133,9 @@ impl Bootstrap {
             password_hash: self.passwords.hash(password.clone()).await?,
             enabled: true,
             reply_mode: None,
+            limits: UserLimits::default(),
+            labels: Labels::new(),
+            package: None,
             created_at: UnixTime::now(),
         };
         if self.store.create_user(user).await?.is_none() {

@@ -2,10 +2,15 @@
 //!
 //! `axum::serve` has none of these limits, so hyper is driven here.
 
-use std::{pin::pin, sync::Arc};
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -17,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::limits;
+use crate::{api::PeerAddress, limits};
 
 /// Serves `router` until `shutdown` resolves; then idle connections are closed and those with a
 /// request in progress get [`limits::DRAIN_TIMEOUT`] to end it.
@@ -30,13 +35,14 @@ pub(super) async fn serve(
     let connections = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, place) = tokio::select! {
+        let (stream, peer, place) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             accepted = accept(&listener, &places) => accepted,
         };
         tokio::spawn(connection(
             stream,
+            peer,
             router.clone(),
             connections.watcher(),
             place,
@@ -55,12 +61,12 @@ pub(super) async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed, so there is always a permit in the end.
     let place = Arc::clone(places).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, peer)) => return (stream, peer, place),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(limits::ACCEPT_PAUSE).await;
@@ -71,6 +77,7 @@ async fn accept(
 
 async fn connection(
     stream: TcpStream,
+    peer: SocketAddr,
     router: Router,
     watcher: Watcher,
     place: Option<OwnedSemaphorePermit>,
@@ -78,11 +85,16 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(PeerAddress(peer.ip()));
+        routes.call(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEAD_TIMEOUT)
         .max_buf_size(limits::MAX_HEAD_LEN)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(serving).await {
         tracing::debug!(%error, "[DIAG] connection ended");
     }

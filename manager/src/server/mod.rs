@@ -3,8 +3,9 @@
 mod bootstrap;
 mod connections;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU32, path::Path, sync::Arc};
 
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
@@ -26,6 +27,8 @@ pub struct Server {
     passwords: Passwords,
     signer: TokenSigner,
     max_tunnels_per_pop: u32,
+    trusted_proxies: Vec<IpNet>,
+    token_requests_per_s: NonZeroU32,
 }
 
 impl Server {
@@ -52,6 +55,8 @@ impl Server {
             passwords: Passwords::new(),
             signer,
             max_tunnels_per_pop: config.max_tunnels_per_pop,
+            trusted_proxies: config.trusted_proxies,
+            token_requests_per_s: config.token_requests_per_s,
         })
     }
 
@@ -72,7 +77,8 @@ impl Server {
             self.passwords,
             self.signer,
             self.max_tunnels_per_pop,
-        );
+        )
+        .with_callers(self.trusted_proxies, self.token_requests_per_s);
         connections::serve(self.listener, api::router(app), shutdown).await;
         tracing::info!("manager stopped");
     }

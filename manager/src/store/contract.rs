@@ -2,8 +2,10 @@
 //!
 //! A store's own tests implement [`Fixture`] and call [`contract_tests!`] once.
 
+pub(super) mod operators;
 pub(super) mod presence;
 pub(super) mod records;
+pub(super) mod terms;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,6 +38,18 @@ macro_rules! contract_tests {
             the_first_admin_token_is_made_once
             replaced_admin_tokens_are_gone
             the_signing_key_stays
+        });
+        $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], terms {
+            limits_labels_and_package_are_kept
+            a_renewal_adds_up_however_many_renew_at_once
+            a_refused_change_leaves_the_user_alone
+        });
+        $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], operators {
+            admin_tokens_come_and_go
+            operators_cannot_lock_themselves_out
+            a_key_belongs_to_the_first_request
+            a_key_is_free_again_after_a_day
+            blocks_are_found_by_any_of_their_ids
         });
         $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], presence {
             an_unknown_run_is_asked_for_the_whole_list

@@ -5,10 +5,14 @@
 //! operation changed is durable when its future resolves, except for presence (who is online),
 //! which every store may forget and PoPs then tell again.
 
+mod blocks;
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod idempotency;
+mod package;
 mod records;
+mod terms;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +21,16 @@ use titan_proto::control::{NodeId, PopId, UserName};
 
 use crate::{config::StoreUrl, error::StoreError};
 
+pub(crate) use blocks::{Block, BlockId};
 pub(crate) use embedded::EmbeddedStore;
+pub(crate) use idempotency::{Digest, KeyedRequest, Reservation};
+pub(crate) use package::{Package, PackageChange, PackageError, bytes_left};
 pub(crate) use records::{
-    AdminToken, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop, NewUser, Node, NodeLocation,
-    NonceClaim, Pop, PopPresence, SecretHash, UnixTime, User, UserChange, UserUpdated,
+    Added, AdminToken, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop, NewUser, Node,
+    NodeLocation, NonceClaim, Pop, PopPresence, SecretHash, TokenRemoved, UnixTime, User,
+    UserChange, UserUpdated,
 };
+pub(crate) use terms::{ChangeError, Labels, merge_labels, merge_limits};
 
 /// Opens the store that `url` names.
 ///
@@ -109,6 +118,38 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn replace_admin_tokens(&self, token: AdminToken) -> Result<()>;
     /// The admin token with this id.
     async fn admin_token(&self, id: &str) -> Result<Option<AdminToken>>;
+
+    /// Up to `limit` admin tokens.
+    async fn list_admin_tokens(&self, after: Option<&str>, limit: usize)
+    -> Result<Vec<AdminToken>>;
+    /// Adds an admin token, up to [`limits::MAX_ADMIN_TOKENS`](crate::limits::MAX_ADMIN_TOKENS).
+    async fn create_admin_token(&self, token: AdminToken) -> Result<Added>;
+    /// Forgets an admin token, unless it is the last that opens everything for ever.
+    async fn delete_admin_token(&self, id: &str) -> Result<TokenRemoved>;
+    /// Notes that an admin token was used at `now`, if it exists.
+    async fn touch_admin_token(&self, id: &str, now: UnixTime) -> Result<()>;
+
+    /// Takes the idempotency key whose digest is `id` for a request, for
+    /// [`limits::IDEMPOTENCY_LIFETIME`](crate::limits::IDEMPOTENCY_LIFETIME), unless it is taken.
+    async fn reserve_request(
+        &self,
+        id: Digest,
+        request: Digest,
+        now: UnixTime,
+    ) -> Result<Reservation>;
+    /// Remembers what the request under `id` was answered.
+    async fn complete_request(&self, id: Digest, answer: Vec<u8>) -> Result<()>;
+    /// Forgets the request under `id`, which was not carried out.
+    async fn release_request(&self, id: Digest) -> Result<()>;
+
+    /// Adds a block, up to [`limits::MAX_BLOCKS`](crate::limits::MAX_BLOCKS).
+    async fn create_block(&self, block: Block) -> Result<Added>;
+    /// Up to `limit` blocks, in the order of their [`BlockId`]s.
+    async fn list_blocks(&self, after: Option<&str>, limit: usize) -> Result<Vec<Block>>;
+    /// The first of `ids` of which there is a block.
+    async fn find_block(&self, ids: Vec<BlockId>) -> Result<Option<Block>>;
+    /// Forgets a block.
+    async fn delete_block(&self, id: &str) -> Result<bool>;
 
     /// The Ed25519 seed that tunnel tokens are signed with; `candidate` becomes it if there is none.
     async fn signing_key(&self, candidate: [u8; 32]) -> Result<[u8; 32]>;

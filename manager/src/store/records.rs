@@ -1,6 +1,7 @@
 //! What is stored, as opposed to what travels (`titan_proto::control`).
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::IpAddr,
     time::{SystemTime, UNIX_EPOCH},
@@ -8,7 +9,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
-use titan_proto::control::{NodeId, PopId, Region, ReplyMode, UserName};
+use titan_proto::control::{
+    LabelsUpdate, LimitsUpdate, NodeId, Note, PopId, Region, ReplyMode, Scope, UserLimits, UserName,
+};
+
+use super::{ChangeError, Labels, Package, PackageChange};
 
 /// Seconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,6 +86,15 @@ pub(crate) struct User {
     pub(crate) enabled: bool,
     /// How the user's connections are answered; absent: as each PoP's operator set.
     pub(crate) reply_mode: Option<ReplyMode>,
+    /// What the user may do at once.
+    #[serde(default)]
+    pub(crate) limits: UserLimits,
+    /// What the operator notes about the user.
+    #[serde(default)]
+    pub(crate) labels: Labels,
+    /// The traffic the user may relay; absent: any.
+    #[serde(default)]
+    pub(crate) package: Option<Package>,
     /// When the user was created.
     pub(crate) created_at: UnixTime,
 }
@@ -96,6 +110,12 @@ pub(crate) struct NewUser {
     pub(crate) enabled: bool,
     /// See [`User::reply_mode`].
     pub(crate) reply_mode: Option<ReplyMode>,
+    /// See [`User::limits`].
+    pub(crate) limits: UserLimits,
+    /// See [`User::labels`].
+    pub(crate) labels: Labels,
+    /// See [`User::package`].
+    pub(crate) package: Option<Package>,
     /// See [`User::created_at`].
     pub(crate) created_at: UnixTime,
 }
@@ -108,6 +128,9 @@ impl NewUser {
             password_hash,
             enabled,
             reply_mode,
+            limits,
+            labels,
+            package,
             created_at,
         } = self;
         User {
@@ -116,6 +139,9 @@ impl NewUser {
             password_hash,
             enabled,
             reply_mode,
+            limits,
+            labels,
+            package,
             created_at,
         }
     }
@@ -130,20 +156,12 @@ pub(crate) struct UserChange {
     pub(crate) enabled: Option<bool>,
     /// See [`User::reply_mode`].
     pub(crate) reply_mode: Option<Option<ReplyMode>>,
-}
-
-impl UserChange {
-    /// `user` with this change and `version`.
-    pub(crate) fn apply(self, user: User, version: u64) -> User {
-        User {
-            version,
-            password_hash: self.password_hash.unwrap_or(user.password_hash),
-            enabled: self.enabled.unwrap_or(user.enabled),
-            reply_mode: self.reply_mode.unwrap_or(user.reply_mode),
-            name: user.name,
-            created_at: user.created_at,
-        }
-    }
+    /// See [`User::limits`]; `Some(None)`: none.
+    pub(crate) limits: Option<Option<LimitsUpdate>>,
+    /// See [`User::labels`]; `Some(None)`: none.
+    pub(crate) labels: Option<Option<LabelsUpdate>>,
+    /// See [`User::package`].
+    pub(crate) package: Option<PackageChange>,
 }
 
 /// What became of a change to a user.
@@ -155,6 +173,8 @@ pub(crate) enum UserUpdated {
     Missing,
     /// The user has another version than expected, this one.
     Conflict(u64),
+    /// The user stays as it is: the change makes no sense for it.
+    Refused(ChangeError),
 }
 
 /// A node (edge) that has enrolled.
@@ -201,15 +221,61 @@ pub(crate) struct EnrolmentKey {
     pub(crate) created_at: UnixTime,
 }
 
-/// A token that allows everything an operator may do.
+/// A token that opens some or all of what an operator may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AdminToken {
     /// Public handle.
     pub(crate) id: String,
     /// The secret part.
     pub(crate) secret: SecretHash,
+    /// For whom or what it is.
+    #[serde(default)]
+    pub(crate) name: Option<Note>,
+    /// What it opens.
+    #[serde(default = "every_scope")]
+    pub(crate) scopes: BTreeSet<Scope>,
     /// When it was made.
     pub(crate) created_at: UnixTime,
+    /// From when on it opens nothing.
+    #[serde(default)]
+    pub(crate) expires_at: Option<UnixTime>,
+    /// When it was last used, more or less.
+    #[serde(default)]
+    pub(crate) last_used_at: Option<UnixTime>,
+}
+
+impl AdminToken {
+    /// Whether operators can rely on it to get at everything else.
+    pub(crate) fn opens_all_for_ever(&self) -> bool {
+        self.scopes.contains(&Scope::All) && self.expires_at.is_none()
+    }
+}
+
+/// Tokens without scopes in their record were made when there were none.
+fn every_scope() -> BTreeSet<Scope> {
+    BTreeSet::from([Scope::All])
+}
+
+/// What became of something to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It is there.
+    Done,
+    /// Its id belongs to another.
+    Taken,
+    /// There are as many as may be.
+    Full,
+}
+
+/// What became of an admin token to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenRemoved {
+    /// It is gone.
+    Done,
+    /// There is no such token.
+    Missing,
+    /// It stays: no other opens everything for ever.
+    Last,
 }
 
 /// What a PoP last said about itself.

@@ -16,6 +16,9 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/users/{name}",
     "PATCH /api/v1/users/{name}",
     "DELETE /api/v1/users/{name}",
+    "POST /api/v1/users/{name}/package",
+    "DELETE /api/v1/users/{name}/package",
+    "POST /api/v1/users/{name}/package/reset",
     "GET /api/v1/nodes",
     "GET /api/v1/nodes/{id}",
     "DELETE /api/v1/nodes/{id}",
@@ -26,6 +29,12 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/enrolment-keys",
     "POST /api/v1/enrolment-keys",
     "DELETE /api/v1/enrolment-keys/{id}",
+    "GET /api/v1/blocks",
+    "POST /api/v1/blocks",
+    "DELETE /api/v1/blocks/{id}",
+    "GET /api/v1/admin-tokens",
+    "POST /api/v1/admin-tokens",
+    "DELETE /api/v1/admin-tokens/{id}",
     "POST /api/v1/nodes/enrol",
     "POST /api/v1/nodes/{id}/challenge",
     "POST /api/v1/nodes/{id}/assignment",
@@ -111,7 +120,7 @@ async fn every_operation_says_who_may_call_it() {
 }
 
 /// The document a manager serves.
-pub(crate) struct Document(Value);
+pub(crate) struct Document(pub(crate) Value);
 
 impl Document {
     pub(crate) async fn fetch(client: &Client, url: &str) -> Self {
@@ -228,7 +237,14 @@ impl Document {
         }
         if let Some(choices) = schema["oneOf"].as_array() {
             let null_is_fine = choices.iter().any(|choice| choice["type"] == "null");
-            let other = choices.iter().find(|choice| choice["type"] != "null");
+            // Of several objects the one is meant whose properties are there.
+            let has_all = |choice: &Value| {
+                let required = choice["required"].as_array().into_iter().flatten();
+                let mut required = required.filter_map(Value::as_str);
+                required.all(|name| value.get(name).is_some())
+            };
+            let mut others = choices.iter().filter(|choice| choice["type"] != "null");
+            let other = others.find(|choice| has_all(choice));
             return match other {
                 Some(choice) if !(value.is_null() && null_is_fine) => {
                     self.check_schema(choice, value, what);
@@ -248,7 +264,9 @@ impl Document {
                 assert!(object.contains_key(name), "{name} is missing: {what}");
             }
             for (name, value) in object {
-                let schema = known.get(name.as_str());
+                let others = &schema["additionalProperties"];
+                let others = others.is_object().then_some(others);
+                let schema = known.get(name.as_str()).copied().or(others);
                 let schema = schema.unwrap_or_else(|| panic!("{name} is not documented: {what}"));
                 self.check_schema(schema, value, what);
             }

@@ -217,6 +217,11 @@ impl Call<'_> {
         let body = response.bytes().await.expect("the whole answer");
         let body = if body.is_empty() {
             Value::Null
+        } else if headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "text/csv")
+        {
+            String::from_utf8(body.to_vec()).expect("text").into()
         } else {
             parse(&body)
         };
@@ -339,9 +344,13 @@ impl<'a> Edge<'a> {
     }
 
     pub(crate) async fn challenge(&self) -> String {
+        text(&self.try_challenge().await.expect(200), "challenge")
+    }
+
+    /// The same where it may be refused.
+    pub(crate) async fn try_challenge(&self) -> Answer {
         let path = format!("/api/v1/nodes/{}/challenge", self.id);
-        let answer = self.manager.anonymous(Method::POST, &path).send().await;
-        text(&answer.expect(200), "challenge")
+        self.manager.anonymous(Method::POST, &path).send().await
     }
 
     pub(crate) fn answer(&self, challenge: &str) -> Value {

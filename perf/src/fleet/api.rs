@@ -1,11 +1,13 @@
 //! The manager's API as edges and operators call it.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 use reqwest::{Client, Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use titan_proto::control::{
-    API_PREFIX, EnrolmentKeyCreate, EnrolmentKeyCreated, PopCreate, PopCreated, Problem,
-    UserCreate, UserCreated,
+    API_PREFIX, EnrolmentKeyCreate, EnrolmentKeyCreated, LimitsUpdate, PopCreate, PopCreated,
+    Problem, UserCreate, UserCreated,
 };
 
 use crate::{limits::CONNECT_TIMEOUT, via::Login};
@@ -94,6 +96,9 @@ impl Admin {
             password: Some(login.password.clone()),
             enabled: true,
             reply_mode: None,
+            limits: LimitsUpdate::default(),
+            labels: BTreeMap::new(),
+            package: None,
         };
         let _: UserCreated = self.post("/users", &user).await?;
         Ok(())

@@ -17,7 +17,7 @@ use axum::{
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use titan_proto::control::{
-    NodeId, PopHeartbeat, PopHeartbeatReply, TOKEN_ISSUER, TunnelClaims, UserRecord,
+    NodeId, PopHeartbeat, PopHeartbeatReply, TOKEN_ISSUER, TunnelClaims, UserLimits, UserRecord,
 };
 
 pub const CREDENTIAL: &str = "the pop's credential";
@@ -82,6 +82,10 @@ impl Manager {
             password_hash: cheap_hash(password),
             enabled: true,
             reply_mode: None,
+            valid_from: None,
+            valid_until: None,
+            bytes_left: None,
+            limits: UserLimits::default(),
         };
         adjust(&mut record);
         records.users.insert(name.to_owned(), record);

@@ -1,4 +1,4 @@
-//! Names of users, PoPs and nodes, parsed once at the edge of the system.
+//! Names of users, PoPs, nodes and labels, parsed once at the edge of the system.
 
 use std::{fmt, str::FromStr};
 
@@ -91,6 +91,41 @@ impl PopId {
     }
 }
 text_id!(PopId);
+
+/// The name of a label: 1–64 of `a–z 0–9 . _ -`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[a-z0-9._-]{1,64}$"))]
+#[serde(try_from = "String", into = "String")]
+pub struct LabelName(Box<str>);
+
+impl LabelName {
+    /// Longest name in characters.
+    pub const MAX_LEN: usize = 64;
+
+    fn allows(c: char) -> bool {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-')
+    }
+}
+text_id!(LabelName);
+
+/// A short text of an operator's, such as a label's value or a token's name: 1–128 characters, none of
+/// them a control character, because it is printed on terminals.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,128}$"))]
+#[serde(try_from = "String", into = "String")]
+pub struct Note(Box<str>);
+
+impl Note {
+    /// Longest text in characters.
+    pub const MAX_LEN: usize = 128;
+
+    fn allows(c: char) -> bool {
+        !c.is_control()
+    }
+}
+text_id!(Note);
 
 /// A region: an ISO 3166-1 alpha-2 code. Read in either case, kept and written in upper case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -195,7 +230,8 @@ impl From<NodeId> for String {
 }
 
 fn check(text: &str, max: usize, allows: fn(char) -> bool) -> Result<(), IdError> {
-    if text.is_empty() || text.len() > max {
+    // Bytes first: what is far too long need not be counted through.
+    if text.is_empty() || text.len() > 4 * max || text.chars().count() > max {
         return Err(IdError::Length { min: 1, max });
     }
     match text.chars().find(|&c| !allows(c)) {
@@ -218,6 +254,14 @@ mod tests {
         );
         assert!("a".repeat(65).parse::<UserName>().is_err());
         assert!("a.b_c@d+1".parse::<UserName>().is_ok());
+        assert_eq!("Plan".parse::<LabelName>(), Err(IdError::Character('P')));
+        assert!("\u{1b}[2J".parse::<Note>().is_err());
+    }
+
+    #[test]
+    fn a_label_is_measured_in_characters() {
+        assert!("金".repeat(128).parse::<Note>().is_ok());
+        assert!("金".repeat(129).parse::<Note>().is_err());
     }
 
     #[test]

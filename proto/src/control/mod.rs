@@ -4,21 +4,30 @@
 //! PoP, edge and manager unknown fields are ignored, so that an older one can talk to a newer one;
 //! in what an operator asks for they are refused, so that nothing is silently left undone.
 
+mod admin;
+mod block;
 mod ids;
 mod node;
+mod package;
 mod pop;
 mod user;
 
-pub use ids::{IdError, NodeId, PopId, Region, UserName};
+pub use admin::{AdminTokenCreate, AdminTokenCreated, AdminTokenView, Scope};
+pub use block::{BlockCreate, BlockTarget, BlockView};
+pub use ids::{IdError, LabelName, NodeId, Note, PopId, Region, UserName};
 pub use node::{
     Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, EnrolmentKey,
     EnrolmentKeyCreate, EnrolmentKeyCreated, NodeView, TunnelClaims, assignment_message,
     enrolment_message,
 };
+pub use package::{Package, PackageRenewal, PackageUpdate, PackageView};
 pub use pop::{
     NodeConnected, PopCreate, PopCreated, PopHeartbeat, PopHeartbeatReply, PopView, UserRecord,
 };
-pub use user::{ReplyMode, UserCreate, UserCreated, UserUpdate, UserView};
+pub use user::{
+    LabelsUpdate, LimitsUpdate, ReplyMode, UserCreate, UserCreated, UserLimits, UserUpdate,
+    UserView,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +51,15 @@ pub struct Problem {
     /// What went wrong this time, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// Tells `null` from an absent field, which serde treats alike, for merge patches (RFC 7396).
+fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// One page of a list.

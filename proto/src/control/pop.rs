@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodeId, PopId, Region, ReplyMode, UserName};
+use super::{NodeId, PopId, Region, ReplyMode, UserLimits, UserName};
 
 /// Body of `POST /api/v1/pops`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -126,4 +126,17 @@ pub struct UserRecord {
     /// How the user's connections are answered; absent: as the PoP's operator set.
     #[serde(default)]
     pub reply_mode: Option<ReplyMode>,
+    /// Seconds since the Unix epoch before which the user may not connect; absent: no such time.
+    #[serde(default)]
+    pub valid_from: Option<u64>,
+    /// Seconds since the Unix epoch from which on the user may not connect; absent: no such time.
+    #[serde(default)]
+    pub valid_until: Option<u64>,
+    /// Bytes the user may still relay, both directions together, by what PoPs have reported so far;
+    /// absent: any number.
+    #[serde(default)]
+    pub bytes_left: Option<u64>,
+    /// What the user may do at once.
+    #[serde(default)]
+    pub limits: UserLimits,
 }

@@ -1,11 +1,12 @@
 //! Contract of what lasts: users, nodes, PoPs, keys and tokens.
 
-use titan_proto::control::{NodeId, PopId, ReplyMode, UserName};
+use titan_proto::control::{NodeId, PopId, ReplyMode, Scope, UserLimits, UserName};
 use tokio::task::JoinSet;
 
 use super::Fixture;
 use crate::store::{
-    AdminToken, EnrolmentKey, NewUser, Node, Pop, SecretHash, UnixTime, UserChange, UserUpdated,
+    AdminToken, EnrolmentKey, Labels, NewUser, Node, Pop, SecretHash, UnixTime, UserChange,
+    UserUpdated,
 };
 
 /// Parallel callers where exactly one may win.
@@ -343,6 +344,9 @@ fn user(text: &str) -> NewUser {
         password_hash: "hash".into(),
         enabled: true,
         reply_mode: Some(ReplyMode::Confirmed),
+        limits: UserLimits::default(),
+        labels: Labels::new(),
+        package: None,
         created_at: UnixTime(5),
     }
 }
@@ -358,10 +362,14 @@ fn node(key: u8) -> Node {
     }
 }
 
-fn admin_token(id: &str) -> AdminToken {
+pub(super) fn admin_token(id: &str) -> AdminToken {
     AdminToken {
         id: id.into(),
         secret: SecretHash::new([3; 32]),
+        name: None,
+        scopes: [Scope::All].into(),
         created_at: UnixTime(5),
+        expires_at: None,
+        last_used_at: None,
     }
 }

@@ -4,6 +4,7 @@
 //! blocking threads. redb lets one writer in at a time, which makes every write here atomic.
 
 mod nonces;
+mod operators;
 mod presence;
 mod tables;
 
@@ -25,12 +26,13 @@ use tokio::{task::spawn_blocking, time::Instant};
 use crate::{error::StoreError, limits};
 
 use super::{
-    AdminToken, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop, NewUser, Node, NodeLocation,
-    NonceClaim, Pop, PopPresence, Result, SecretHash, Store, User, UserChange, UserUpdated,
+    Added, AdminToken, Block, BlockId, Digest, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop,
+    NewUser, Node, NodeLocation, NonceClaim, Pop, PopPresence, Reservation, Result, SecretHash,
+    Store, TokenRemoved, UnixTime, User, UserChange, UserUpdated,
 };
 use nonces::Nonces;
 use presence::Presence;
-use tables::{ADMIN_TOKENS, ENROLMENT_KEYS, NODES, POPS, Reader, USERS, Writer};
+use tables::{ADMIN_TOKENS, BLOCKS, ENROLMENT_KEYS, NODES, POPS, Reader, USERS, Writer};
 
 /// A store in one file of this machine.
 pub(crate) struct EmbeddedStore {
@@ -137,7 +139,10 @@ impl Store for EmbeddedStore {
             if expected.is_some_and(|expected| expected != user.version) {
                 return Ok(UserUpdated::Conflict(user.version));
             }
-            let user = change.apply(user, writer.next_version()?);
+            let user = match change.apply(user, writer.next_version()?) {
+                Ok(user) => user,
+                Err(error) => return Ok(UserUpdated::Refused(error)),
+            };
             writer.put(USERS, name.as_str(), &user)?;
             Ok(UserUpdated::Done(user))
         })
@@ -303,6 +308,92 @@ impl Store for EmbeddedStore {
     async fn admin_token(&self, id: &str) -> Result<Option<AdminToken>> {
         let id = id.to_owned();
         self.read(move |reader| reader.get(ADMIN_TOKENS, &id)).await
+    }
+
+    async fn list_admin_tokens(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<AdminToken>> {
+        let after = after.map(str::to_owned);
+        self.read(move |reader| reader.list(ADMIN_TOKENS, after.as_deref(), limit))
+            .await
+    }
+
+    async fn create_admin_token(&self, token: AdminToken) -> Result<Added> {
+        self.write(move |writer| operators::add_token(writer, &token))
+            .await
+    }
+
+    async fn delete_admin_token(&self, id: &str) -> Result<TokenRemoved> {
+        let id = id.to_owned();
+        self.write(move |writer| operators::remove_token(writer, &id))
+            .await
+    }
+
+    async fn touch_admin_token(&self, id: &str, now: UnixTime) -> Result<()> {
+        let id = id.to_owned();
+        self.write(move |writer| operators::touch_token(writer, &id, now))
+            .await
+    }
+
+    async fn reserve_request(
+        &self,
+        id: Digest,
+        request: Digest,
+        now: UnixTime,
+    ) -> Result<Reservation> {
+        self.write(move |writer| operators::reserve(writer, id, request, now))
+            .await
+    }
+
+    async fn complete_request(&self, id: Digest, answer: Vec<u8>) -> Result<()> {
+        self.write(move |writer| operators::complete(writer, id, answer))
+            .await
+    }
+
+    async fn release_request(&self, id: Digest) -> Result<()> {
+        self.write(move |writer| operators::release(writer, id))
+            .await
+    }
+
+    async fn create_block(&self, block: Block) -> Result<Added> {
+        self.write(move |writer| {
+            if writer.len(BLOCKS)? >= limits::MAX_BLOCKS {
+                return Ok(Added::Full);
+            }
+            let id = BlockId::of(&block.target);
+            let is_new = writer.create(BLOCKS, id.as_str(), &block)?;
+            Ok(if is_new { Added::Done } else { Added::Taken })
+        })
+        .await
+    }
+
+    async fn list_blocks(&self, after: Option<&str>, limit: usize) -> Result<Vec<Block>> {
+        let after = after.map(str::to_owned);
+        self.read(move |reader| reader.list(BLOCKS, after.as_deref(), limit))
+            .await
+    }
+
+    async fn find_block(&self, ids: Vec<BlockId>) -> Result<Option<Block>> {
+        self.read(move |reader| {
+            // Most managers block nobody at most times.
+            if reader.is_empty(BLOCKS)? {
+                return Ok(None);
+            }
+            for id in &ids {
+                if let found @ Some(_) = reader.get(BLOCKS, id.as_str())? {
+                    return Ok(found);
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    async fn delete_block(&self, id: &str) -> Result<bool> {
+        let id = id.to_owned();
+        self.write(move |writer| writer.remove(BLOCKS, &id)).await
     }
 
     async fn signing_key(&self, candidate: [u8; 32]) -> Result<[u8; 32]> {

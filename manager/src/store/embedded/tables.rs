@@ -21,6 +21,12 @@ pub(super) const POPS: Records = Records::new("pops");
 pub(super) const ENROLMENT_KEYS: Records = Records::new("enrolment_keys");
 /// `AdminToken` by id.
 pub(super) const ADMIN_TOKENS: Records = Records::new("admin_tokens");
+/// `Block` by id.
+pub(super) const BLOCKS: Records = Records::new("blocks");
+/// `KeyedRequest` by the digest of its key, in hexadecimal digits.
+pub(super) const KEYED_REQUESTS: Records = Records::new("keyed_requests");
+/// The keys of `KEYED_REQUESTS`, those first that expire first.
+pub(super) const KEYED_REQUESTS_BY_EXPIRY: Records = Records::new("keyed_requests_by_expiry");
 
 /// `schema` and `version`, see below.
 const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
@@ -91,7 +97,16 @@ impl Writer {
         }
         counters.insert(key, known)?;
         self.0.open_table(SECRETS)?;
-        for table in [USERS, NODES, POPS, ENROLMENT_KEYS, ADMIN_TOKENS] {
+        for table in [
+            USERS,
+            NODES,
+            POPS,
+            ENROLMENT_KEYS,
+            ADMIN_TOKENS,
+            BLOCKS,
+            KEYED_REQUESTS,
+            KEYED_REQUESTS_BY_EXPIRY,
+        ] {
             self.0.open_table(table)?;
         }
         Ok(())
@@ -128,6 +143,26 @@ impl Writer {
 
     pub(super) fn is_empty(&self, table: Records) -> Result<bool> {
         Ok(self.0.open_table(table)?.is_empty()?)
+    }
+
+    /// How many records there are.
+    pub(super) fn len(&self, table: Records) -> Result<u64> {
+        Ok(self.0.open_table(table)?.len()?)
+    }
+
+    /// Up to `limit` records, in the order of the keys.
+    pub(super) fn first<T: DeserializeOwned>(
+        &self,
+        table: Records,
+        limit: usize,
+    ) -> Result<Vec<T>> {
+        let records = self.0.open_table(table)?;
+        let mut items = Vec::new();
+        for entry in records.iter()?.take(limit) {
+            let (key, value) = entry?;
+            items.push(decode(table, key.value(), value.value())?);
+        }
+        Ok(items)
     }
 
     pub(super) fn clear(&self, table: Records) -> Result<()> {

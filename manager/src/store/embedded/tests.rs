@@ -3,10 +3,11 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use tempfile::TempDir;
+use titan_proto::control::UserLimits;
 
 use super::*;
 use crate::store::{
-    UnixTime,
+    Labels, UnixTime,
     contract::{Fixture, contract_tests},
 };
 
@@ -46,6 +47,9 @@ fn alice() -> NewUser {
         password_hash: "hash".into(),
         enabled: true,
         reply_mode: None,
+        limits: UserLimits::default(),
+        labels: Labels::new(),
+        package: None,
         created_at: UnixTime(1),
     }
 }
