@@ -8,8 +8,11 @@ mod keys;
 mod nodes;
 mod openapi;
 mod pop_facing;
+mod pop_usage;
 mod pops;
 mod problem;
+mod usage;
+mod usage_query;
 mod users;
 
 use std::sync::Arc;
@@ -76,6 +79,8 @@ pub(crate) fn router(app: App) -> Router {
 fn routes() -> OpenApiRouter<App> {
     let heartbeat =
         routes!(pop_facing::heartbeat).layer(DefaultBodyLimit::max(limits::MAX_HEARTBEAT_LEN));
+    let usage =
+        routes!(pop_usage::report_usage).layer(DefaultBodyLimit::max(limits::MAX_USAGE_LEN));
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(health::healthz))
         .routes(routes!(openapi::openapi_json))
@@ -85,6 +90,10 @@ fn routes() -> OpenApiRouter<App> {
             users::update_user,
             users::delete_user
         ))
+        .routes(routes!(usage::show_usage))
+        .routes(routes!(usage::usage_series))
+        .routes(routes!(usage::restart_package))
+        .routes(routes!(usage::top_usage))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::show_node, nodes::delete_node))
         .routes(routes!(nodes::enrol_node))
@@ -98,6 +107,7 @@ fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(keys::delete_enrolment_key))
         .routes(heartbeat)
+        .routes(usage)
         .routes(routes!(pop_facing::user_for_pop))
 }
 

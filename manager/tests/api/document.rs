@@ -16,6 +16,10 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/users/{name}",
     "PATCH /api/v1/users/{name}",
     "DELETE /api/v1/users/{name}",
+    "GET /api/v1/users/{name}/usage",
+    "GET /api/v1/users/{name}/usage/series",
+    "POST /api/v1/users/{name}/usage/restart-package",
+    "GET /api/v1/usage/top",
     "GET /api/v1/nodes",
     "GET /api/v1/nodes/{id}",
     "DELETE /api/v1/nodes/{id}",
@@ -30,6 +34,7 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/nodes/{id}/challenge",
     "POST /api/v1/nodes/{id}/assignment",
     "POST /api/v1/pop/heartbeat",
+    "POST /api/v1/pop/usage",
     "GET /api/v1/pop/users/{name}",
 ];
 

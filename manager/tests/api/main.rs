@@ -7,4 +7,5 @@ mod operators;
 mod persistence;
 mod pops;
 mod protocol;
+mod usage;
 mod users;

@@ -7,6 +7,7 @@
 mod ids;
 mod node;
 mod pop;
+mod usage;
 mod user;
 
 pub use ids::{IdError, NodeId, PopId, Region, UserName};
@@ -17,6 +18,11 @@ pub use node::{
 };
 pub use pop::{
     NodeConnected, PopCreate, PopCreated, PopHeartbeat, PopHeartbeatReply, PopView, UserRecord,
+};
+pub use usage::{
+    MAX_USAGE_BATCHES, MAX_USAGE_ENTRIES, TopUser, UsageBatch, UsagePoint, UsageReply, UsageReport,
+    UsageResolution, UsageSeries, UsageStream, UsageTop, UsageTotals, UsageView, UserStanding,
+    UserState, UserUsage,
 };
 pub use user::{ReplyMode, UserCreate, UserCreated, UserLimits, UserUpdate, UserView};
 
@@ -42,6 +48,9 @@ pub struct Problem {
     /// What went wrong this time, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The sequence that would have been taken, where one was refused that does not follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
 }
 
 /// One page of a list.

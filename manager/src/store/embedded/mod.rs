@@ -6,6 +6,7 @@
 mod nonces;
 mod presence;
 mod tables;
+mod usage;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -19,14 +20,17 @@ use std::{
 use async_trait::async_trait;
 use rand::RngExt;
 use redb::Database;
-use titan_proto::control::{NodeId, PopId, UserName};
+use titan_proto::control::{
+    NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream, UsageTotals, UserName,
+};
 use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::{error::StoreError, limits};
 
 use super::{
     AdminToken, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop, NewUser, Node, NodeLocation,
-    NonceClaim, Pop, PopPresence, Result, SecretHash, Store, User, UserChange, UserUpdated,
+    NonceClaim, Pop, PopPresence, Result, SecretHash, Standing, Store, UnixTime, Usage,
+    UsageApplied, User, UserChange, UserUpdated,
 };
 use nonces::Nonces;
 use presence::Presence;
@@ -106,6 +110,7 @@ impl Store for EmbeddedStore {
             }
             let user = user.with_version(writer.next_version()?);
             writer.put(USERS, name.as_str(), &user)?;
+            usage::forget_totals(writer, &name)?;
             Ok(Some(user))
         })
         .await
@@ -329,6 +334,56 @@ impl Store for EmbeddedStore {
 
     async fn locate_nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<NodeLocation>>> {
         Ok(self.with_presence(|presence, now| presence.locate(ids, now)))
+    }
+
+    async fn apply_usage(
+        &self,
+        pop: &PopId,
+        stream: UsageStream,
+        batch: UsageBatch,
+    ) -> Result<UsageApplied> {
+        let pop = pop.clone();
+        self.write(move |writer| usage::apply(writer, &pop, stream, &batch))
+            .await
+    }
+
+    async fn usage(&self, name: &UserName) -> Result<Option<Usage>> {
+        let name = name.clone();
+        self.read(move |reader| usage::read(reader, &name)).await
+    }
+
+    async fn usage_series(
+        &self,
+        name: &UserName,
+        resolution: UsageResolution,
+        from: UnixTime,
+        until: UnixTime,
+    ) -> Result<Vec<UsagePoint>> {
+        let name = name.clone();
+        self.read(move |reader| usage::series(reader, &name, resolution, from, until))
+            .await
+    }
+
+    async fn top_usage(
+        &self,
+        resolution: UsageResolution,
+        from: UnixTime,
+        limit: usize,
+    ) -> Result<Vec<(UserName, UsageTotals)>> {
+        self.read(move |reader| usage::top(reader, resolution, from, limit))
+            .await
+    }
+
+    async fn restart_package(&self, name: &UserName) -> Result<bool> {
+        let name = name.clone();
+        self.write(move |writer| usage::restart_package(writer, &name))
+            .await
+    }
+
+    async fn standings(&self, names: &[UserName]) -> Result<Vec<Standing>> {
+        let names = names.to_vec();
+        self.read(move |reader| usage::standings(reader, &names))
+            .await
     }
 
     async fn challenge_key(&self) -> Result<[u8; 32]> {
