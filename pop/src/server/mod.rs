@@ -13,7 +13,7 @@ use self::listeners::Listeners;
 use crate::{
     admin,
     config::Config,
-    control::{self, Advertised, Manager},
+    control::{self, Advertised, Manager, Spool},
     directory::ShardId,
     error::StartError,
     mesh::{Mailbox, Mesh, Report, Status},
@@ -43,6 +43,7 @@ impl Pop {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let manager = Manager::new(&config.manager_url, config.read_credential()?)?;
+        let spool = Spool::open(&config.data_dir)?;
         let driver = probe(config.io)?;
         let listeners = Listeners::bind(&config)?;
         let shards = config.shard_count();
@@ -54,6 +55,7 @@ impl Pop {
             advertised: Advertised::new(&config, listeners.proxy_addr, listeners.tunnel_addr),
             config: Arc::clone(&config),
             manager,
+            spool,
             mesh: mesh.clone(),
             reports,
             metrics: Arc::clone(&metrics),
