@@ -8,6 +8,7 @@ mod node;
 mod output;
 mod pop;
 mod up;
+mod usage;
 mod user;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ enum Command {
     User(user::UserCommand),
     Node(node::NodeCommand),
     Pop(pop::PopCommand),
+    Usage(usage::UsageCommand),
 }
 
 #[tokio::main]
@@ -41,6 +43,7 @@ async fn main() -> ExitCode {
         Command::User(command) => command.run().await,
         Command::Node(command) => command.run().await,
         Command::Pop(command) => command.run().await,
+        Command::Usage(command) => command.run().await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
