@@ -167,6 +167,40 @@ async fn what_the_manager_has_not_counted_waits_on_disk_for_the_next_run() {
 }
 
 #[tokio::test]
+async fn a_manager_that_has_lost_what_it_counted_gets_all_that_follows() {
+    for io in DRIVERS {
+        let world = World::start(io).await;
+        let _edge = world.edge().await;
+        let mut client = world.client().await;
+        assert_eq!(client.socks5("", "echo.test").await, 0);
+        client.echo(b"counted and lost").await;
+        everything_is_reported_of_a_session(&world, 16).await;
+        // A backup is restored that knows nothing of this run.
+        world
+            .manager
+            .state
+            .lock()
+            .expect("not poisoned")
+            .streams
+            .clear();
+        client.echo(b"then").await;
+        everything_is_reported_of_a_session(&world, 20).await;
+        client.echo(b"and on").await;
+        everything_is_reported_of_a_session(&world, 26).await;
+        world.stop().await;
+    }
+}
+
+/// Waits until so many bytes of one running session are reported, in each direction.
+async fn everything_is_reported_of_a_session(world: &World, bytes: u64) {
+    eventually("a report", async || {
+        world.manager.usage(USER) == totals(bytes, bytes, 1)
+    })
+    .await;
+    world.metric_becomes("usage_batches_waiting", 0).await;
+}
+
+#[tokio::test]
 async fn who_cannot_be_counted_is_not_let_in() {
     for io in DRIVERS {
         let (manager, data) = World::start(io).await.stop().await;

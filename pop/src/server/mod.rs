@@ -43,9 +43,9 @@ impl Pop {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let manager = Manager::new(&config.manager_url, config.read_credential()?)?;
-        let spool = Spool::open(&config.data_dir)?;
         let driver = probe(config.io)?;
         let listeners = Listeners::bind(&config)?;
+        let spool = Spool::open(&config.data_dir)?;
         let shards = config.shard_count();
         let (mesh, mailboxes, reports) = Mesh::new(shards).map_err(system("the mesh"))?;
         let metrics = Arc::new(Metrics::new(shards));

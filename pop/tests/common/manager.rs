@@ -12,13 +12,14 @@ use axum::{
     Json, Router,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use titan_proto::control::{
-    NodeId, PopHeartbeat, PopHeartbeatReply, TOKEN_ISSUER, TunnelClaims, UsageReply, UsageReport,
-    UsageTotals, UserLimits, UserRecord,
+    NodeId, PopHeartbeat, PopHeartbeatReply, Problem, TOKEN_ISSUER, TunnelClaims, UsageReply,
+    UsageReport, UsageTotals, UserLimits, UserRecord,
 };
 
 pub const CREDENTIAL: &str = "the pop's credential";
@@ -165,16 +166,18 @@ async fn usage(
     State(state): State<Arc<Mutex<Records>>>,
     headers: HeaderMap,
     Json(report): Json<UsageReport>,
-) -> Result<Json<UsageReply>, StatusCode> {
+) -> Result<Json<UsageReply>, Response> {
     let mut records = state.lock().expect("not poisoned");
-    check(&records, &headers)?;
+    check(&records, &headers).map_err(StatusCode::into_response)?;
     if records.counts_nothing {
-        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+        return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
     }
     let stream = report.stream.to_string();
     let mut applied = records.streams.get(&stream).copied().unwrap_or(0);
     for batch in report.batches {
-        assert!(batch.sequence <= applied + 1, "a gap");
+        if batch.sequence > applied + 1 {
+            return Err(out_of_order(applied + 1));
+        }
         if batch.sequence == applied + 1 {
             applied += 1;
             for user in &batch.users {
@@ -191,6 +194,17 @@ async fn usage(
     records.streams.insert(stream, applied);
     let users = Vec::new();
     Ok(Json(UsageReply { applied, users }))
+}
+
+fn out_of_order(expected: u64) -> Response {
+    let problem = Problem {
+        kind: "about:blank".into(),
+        title: "Conflict".into(),
+        status: 409,
+        detail: None,
+        expected: Some(expected),
+    };
+    (StatusCode::CONFLICT, Json(problem)).into_response()
 }
 
 async fn user(

@@ -159,6 +159,15 @@ impl Network {
         metric(self.at.admin, name)
     }
 
+    /// Runs an operator's command and gives the text it prints.
+    pub(crate) fn titan_text(&self, args: &[&str]) -> String {
+        let mut command = Command::new(binary("titan"));
+        let url = format!("http://{}", self.at.manager);
+        command.args(args).args(["--manager", &url, "--token-file"]);
+        let output = run(command.arg(self.dir.path().join("admin-token")));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// Runs an operator's command and gives what it prints.
     pub(crate) fn titan(&self, args: &[&str]) -> Value {
         titan(&self.at, self.dir.path(), args)

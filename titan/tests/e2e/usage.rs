@@ -116,6 +116,17 @@ fn what_runs_is_seen_while_it_runs() {
     });
     let top = network.titan(&["usage", "--top"]);
     assert_eq!(top["users"][0]["name"], PAYER, "{top}");
+    let csv = network.titan_text(&["usage", PAYER, "--series", "1h", "--csv"]);
+    assert!(
+        csv.starts_with("start,up_bytes,down_bytes,sessions\r\n"),
+        "{csv}"
+    );
+    assert!(csv.lines().count() > 24 * 60, "every hour of sixty days");
+    assert!(
+        network
+            .titan_text(&["usage", PAYER])
+            .contains("B down, 1 sessions")
+    );
     drop(client);
     wait_for("the session's end", || {
         (self::usage(&network)["connections"] == 0).then_some(())

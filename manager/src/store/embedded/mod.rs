@@ -342,7 +342,13 @@ impl Store for EmbeddedStore {
         stream: UsageStream,
         batch: UsageBatch,
     ) -> Result<UsageApplied> {
-        let pop = pop.clone();
+        let (pop, of) = (pop.clone(), pop.clone());
+        // A repetition costs no wait for the disk.
+        let last = self.read(move |reader| usage::last(reader, &of, stream));
+        let last = last.await?;
+        if batch.sequence <= last {
+            return Ok(UsageApplied::Repeated(last));
+        }
         self.write(move |writer| usage::apply(writer, &pop, stream, &batch))
             .await
     }

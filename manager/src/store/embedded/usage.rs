@@ -43,6 +43,13 @@ pub(super) fn prepare(writer: &Writer) -> Result<()> {
     Ok(())
 }
 
+/// The last sequence of a stream that is counted, 0 where none is.
+pub(super) fn last(reader: &Reader, pop: &PopId, stream: UsageStream) -> Result<u64> {
+    let streams = reader.0.open_table(STREAMS)?;
+    let last = streams.get((pop.as_str(), *stream.as_bytes()))?;
+    Ok(last.map_or(0, |last| last.value()))
+}
+
 /// See [`Store::apply_usage`](super::Store::apply_usage).
 pub(super) fn apply(
     writer: &Writer,

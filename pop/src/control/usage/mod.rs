@@ -21,7 +21,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use titan_proto::control::{UsageReply, UsageReport, UserName, UserState};
+use titan_proto::control::{UsageReply, UsageReport, UsageStream, UserName, UserState};
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, spawn_blocking},
@@ -29,13 +29,16 @@ use tokio::{
 };
 
 pub use self::spool::Spool;
-use self::{open::Open, spool::Parcel};
+use self::{
+    open::Open,
+    spool::{Parcel, Span},
+};
 use super::{
     Manager,
     manager::{ManagerError, UsageError},
 };
 use crate::{
-    limits::{COLLECT_GRACE, MANAGER_TIMEOUT, REPORT_RETRY},
+    limits::{COLLECT_GRACE, MANAGER_TIMEOUT, REPORT_INTERVAL, REPORT_RETRY},
     mesh::{Mesh, News, Report},
     metrics::{Metrics, UsageMetrics},
     users::UsageDelta,
@@ -63,7 +66,7 @@ const SPOOL_FULL: &str = "the spool of usage is full";
 
 /// A report on its way.
 struct Flight {
-    parcel: Arc<Parcel>,
+    span: Span,
     answer: JoinHandle<Result<UsageReply, UsageError>>,
 }
 
@@ -116,10 +119,14 @@ impl Usage {
     fn collect(&mut self, deltas: Vec<UsageDelta>) {
         if self.open.is_empty() {
             // All shards hand over at the beat; a moment later what they have had is there.
-            let beat = self
-                .mesh
-                .next_report((Instant::now() - COLLECT_GRACE).into_std());
-            self.close_at = Instant::from_std(beat) + COLLECT_GRACE;
+            let now = Instant::now();
+            let beat = Instant::from_std(self.mesh.next_report(now.into_std()));
+            let this = beat - REPORT_INTERVAL + COLLECT_GRACE;
+            self.close_at = if this > now {
+                this
+            } else {
+                this + REPORT_INTERVAL
+            };
         }
         self.open.add(deltas);
     }
@@ -179,33 +186,36 @@ impl Usage {
     }
 
     fn dispatch(&self, parcel: Parcel) -> Flight {
+        let (manager, span) = (self.manager.clone(), parcel.span());
         let report = UsageReport {
             stream: parcel.stream,
             sent_at: unix_now(),
-            batches: parcel.batches.clone(),
+            batches: parcel.batches,
         };
-        let manager = self.manager.clone();
         let answer = tokio::spawn(async move { manager.report_usage(&report).await });
-        let parcel = Arc::new(parcel);
-        Flight { parcel, answer }
+        Flight { span, answer }
     }
 
     /// Acts on the answer to what was on its way.
-    async fn hear(&mut self, (parcel, answer): (Arc<Parcel>, Result<UsageReply, UsageError>)) {
+    async fn hear(&mut self, (span, answer): (Span, Result<UsageReply, UsageError>)) {
         self.flight = None;
-        let (first, last) = parcel.span();
+        let Span {
+            stream,
+            first,
+            last,
+        } = span;
         match answer {
             Ok(reply) if reply.applied >= first => {
                 if std::mem::take(&mut self.trouble) {
                     tracing::info!("the manager counts usage again");
                 }
-                self.acknowledge(&parcel, reply.applied.min(last)).await;
+                self.acknowledge(stream, reply.applied.min(last)).await;
                 self.heed(reply);
             }
             Err(UsageError::OutOfOrder(expected)) if (first + 1..=last).contains(&expected) => {
-                self.acknowledge(&parcel, expected - 1).await;
+                self.acknowledge(stream, expected - 1).await;
             }
-            Err(UsageError::OutOfOrder(expected)) => self.start_over(&parcel, expected).await,
+            Err(UsageError::OutOfOrder(expected)) => self.start_over(span, expected).await,
             Ok(_) => self.unheard("its answer acknowledges nothing"),
             Err(UsageError::Manager(error)) => self.unheard(&error.to_string()),
         }
@@ -215,8 +225,7 @@ impl Usage {
         }
     }
 
-    async fn acknowledge(&mut self, parcel: &Parcel, sequence: u64) {
-        let stream = parcel.stream;
+    async fn acknowledge(&mut self, stream: UsageStream, sequence: u64) {
         match self
             .on_disk(move |spool| spool.acknowledge(stream, sequence))
             .await
@@ -229,10 +238,9 @@ impl Usage {
 
     /// The manager does not know what came before these batches and was acknowledged: its store is
     /// older than that. What is here has to be counted all the same.
-    async fn start_over(&mut self, parcel: &Parcel, expected: u64) {
-        let (first, _) = parcel.span();
+    async fn start_over(&mut self, span: Span, expected: u64) {
         tracing::error!(
-            stream = %parcel.stream, expected, first,
+            stream = %span.stream, expected, first = span.first,
             "[DIAG] the manager has lost usage that it had acknowledged; what waits is sent under a new stream"
         );
         if let Err(error) = self.on_disk(Spool::restart_stream).await {
@@ -328,14 +336,14 @@ impl Usage {
 }
 
 /// Waits for the answer to the report that is on its way; for ever where none is.
-async fn answered(flight: &mut Option<Flight>) -> (Arc<Parcel>, Result<UsageReply, UsageError>) {
-    let Some(Flight { parcel, answer }) = flight else {
+async fn answered(flight: &mut Option<Flight>) -> (Span, Result<UsageReply, UsageError>) {
+    let Some(Flight { span, answer }) = flight else {
         return std::future::pending().await;
     };
     let answer = answer.await;
     let answer =
         answer.unwrap_or_else(|error| Err(ManagerError::Unreachable(error.to_string()).into()));
-    (Arc::clone(parcel), answer)
+    (*span, answer)
 }
 
 /// This machine's time, seconds since the Unix epoch.

@@ -9,7 +9,7 @@ mod index;
 mod rewrite;
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, BufReader, Read, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -57,12 +57,23 @@ pub(super) struct Parcel {
 }
 
 impl Parcel {
-    /// The first sequence and the last.
-    pub(super) fn span(&self) -> (u64, u64) {
-        let first = self.batches.first().map_or(0, |batch| batch.sequence);
-        let last = self.batches.last().map_or(0, |batch| batch.sequence);
-        (first, last)
+    /// Which batches they are.
+    pub(super) fn span(&self) -> Span {
+        let sequence = |batch: Option<&UsageBatch>| batch.map_or(0, |batch| batch.sequence);
+        Span {
+            stream: self.stream,
+            first: sequence(self.batches.first()),
+            last: sequence(self.batches.last()),
+        }
     }
+}
+
+/// Names batches of one stream that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) stream: UsageStream,
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 impl Spool {
@@ -261,9 +272,13 @@ fn lock(path: &Path) -> io::Result<File> {
     let file = private().create(true).truncate(false).open(path)?;
     let begun = Instant::now();
     while let Err(error) = file.try_lock() {
-        let error = io::Error::from(error);
-        if error.kind() != io::ErrorKind::WouldBlock || begun.elapsed() > PORT_RELEASE {
-            return Err(error);
+        match error {
+            TryLockError::Error(error) => return Err(error),
+            TryLockError::WouldBlock if begun.elapsed() > PORT_RELEASE => {
+                let detail = "another PoP uses this folder";
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, detail));
+            }
+            TryLockError::WouldBlock => {}
         }
         std::thread::sleep(PORT_RETRY);
     }
