@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use titan_proto::control::{MAX_USAGE_BATCHES, MAX_USAGE_ENTRIES};
+
 /// Silence after which a PoP counts as gone and its nodes as offline. PoPs send a
 /// heartbeat every few seconds, so that one or two may be lost.
 pub(crate) const POP_SILENCE: Duration = Duration::from_secs(15);
@@ -127,6 +129,27 @@ pub(crate) const MAX_BODY_LEN: usize = 64 * 1024;
 /// Largest heartbeat body: the whole list of 100,000 nodes with IPv6 addresses has 10 MiB.
 pub(crate) const MAX_HEARTBEAT_LEN: usize = 16 * 1024 * 1024;
 
+/// Largest usage report: as many entries as one may hold, at some 200 bytes for the longest.
+pub(crate) const MAX_USAGE_LEN: usize = 4 * 1024 * 1024;
+
+/// Days for which points of five minutes are kept: today's trouble and yesterday's.
+pub(crate) const FIVE_MINUTES_KEPT_DAYS: u64 = 2;
+/// Days for which points of an hour are kept: last month's bill, with a month to dispute it.
+pub(crate) const HOURS_KEPT_DAYS: u64 = 60;
+/// Days for which points of a day are kept: the same month of the year before.
+pub(crate) const DAYS_KEPT_DAYS: u64 = 2 * 366;
+
+/// Points past their time that one batch of usage removes, beside as many as it may have added.
+/// They fall due all at once, at the turn of an hour or a day; a batch must not wait for that.
+pub(crate) const PRUNED_AT_ONCE: usize = 1000;
+
+/// Age of a PoP's last report beyond which a user's bandwidth there counts as nothing: reports come
+/// every second, and one may be late.
+pub(crate) const BANDWIDTH_FRESH_S: u64 = 3;
+
+/// Users among those who relay most, when the caller names no number.
+pub(crate) const DEFAULT_TOP: usize = 20;
+
 /// Nodes that one PoP may report as connected, at once or in sum: twice what a PoP is built for.
 pub(crate) const MAX_NODES_PER_POP: usize = 200_000;
 
@@ -172,6 +195,10 @@ const _: () =
     assert!(MIN_PASSWORD_LEN <= MADE_PASSWORD_LEN && MADE_PASSWORD_LEN <= MAX_PASSWORD_LEN);
 const _: () = assert!(DEFAULT_PAGE <= MAX_PAGE && MAX_PAGE <= MAX_SCAN);
 const _: () = assert!(MAX_BODY_LEN <= MAX_HEARTBEAT_LEN);
+const _: () = assert!(MAX_USAGE_LEN <= MAX_HEARTBEAT_LEN);
+// 208 bytes: a name of 64 characters, four numbers of 20 digits, and their names.
+const _: () = assert!(MAX_USAGE_ENTRIES * 208 + MAX_USAGE_BATCHES * 128 <= MAX_USAGE_LEN);
+const _: () = assert!(DEFAULT_TOP <= MAX_PAGE);
 const _: () = assert!(REQUEST_TIMEOUT.as_millis() <= DRAIN_TIMEOUT.as_millis());
 const _: () = assert!(POP_SILENCE.as_millis() < HEAD_TIMEOUT.as_millis());
 const _: () = assert!(CHALLENGE_LIFETIME.as_secs() < TUNNEL_TOKEN_LIFETIME_S);

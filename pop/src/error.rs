@@ -28,6 +28,14 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The spool of usage cannot be used.
+    #[error("cannot keep usage in {path}: {source}")]
+    Spool {
+        /// The configured folder.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The client for the manager could not be made.
     #[error("cannot make the manager's client: {0}")]
     ManagerClient(String),

@@ -270,11 +270,41 @@ pub const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest a connection to the manager may take to be made.
 pub const MANAGER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest answer of the manager: a heartbeat's and a user's take some hundred bytes.
-pub const MANAGER_ANSWER: usize = 64 * 1024;
+/// Longest answer of the manager: that to a usage report of as many users as one may hold has 2.2 MiB.
+pub const MANAGER_ANSWER: usize = 4 * 1024 * 1024;
 
 /// Requests to the manager for users that may run at a time.
 pub const LOOKUPS_AT_A_TIME: usize = 64;
+
+// ---- Usage -------------------------------------------------------------------------------------
+
+/// How often usage is handed over and reported. It bounds what a crash can cost, and how late a used-up
+/// quota is noticed.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time that the shards' reports may take from the beat to the control thread: two ticks of the wheel.
+pub const COLLECT_GRACE: Duration = Duration::from_millis(200);
+
+/// Pause behind a report that was not answered well, and a write that the disk did not take.
+pub const REPORT_RETRY: Duration = Duration::from_secs(1);
+
+/// Users of one batch: so that a report holds one at least.
+pub const BATCH_USERS: usize = 10_000;
+
+/// Batches that may wait, never sent, before they are merged: two minutes without the manager.
+pub const MERGE_BATCHES: usize = 120;
+
+/// Longest record of the spool that is read: a batch of as many users as it may have, with the longest
+/// names and numbers, has 2.5 MiB.
+pub const SPOOL_RECORD: usize = 4 * 1024 * 1024;
+
+/// Acknowledged bytes that may lie in front of the spool's file before it is written anew, if they are
+/// more than half of it.
+pub const SPOOL_REWRITE: u64 = 1024 * 1024;
+
+/// Default of `spool_mib`. An hour without the manager takes 12 merged batches of some 130 bytes a user: with
+/// 10,000 users who relay all the time it is full after more than two days.
+pub const SPOOL_MIB: u32 = 1024;
 
 // ---- Timers ------------------------------------------------------------------------------------
 
@@ -311,5 +341,8 @@ const _: () = {
     assert!(TUNNEL_HEARTBEAT_S as u64 == titan_proto::limits::HEARTBEAT_INTERVAL.as_secs());
     assert!(RECORD_FRESH.as_secs() < RECORD_STALE.as_secs());
     assert!(TIMER_SLOTS.is_power_of_two());
+    assert!(BATCH_USERS <= titan_proto::control::MAX_USAGE_ENTRIES);
+    assert!(BATCH_USERS * 250 <= SPOOL_RECORD);
+    assert!(COLLECT_GRACE.as_millis() < REPORT_INTERVAL.as_millis());
     assert!(DATAGRAM_ROOM > titan_proto::limits::MAX_DATAGRAM);
 };

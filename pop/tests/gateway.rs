@@ -301,8 +301,12 @@ fn a_pop_that_cannot_run_says_why() {
         config.admin_listen,
     ) = (any, any, any);
     (config.shards, config.io) = (2, IoChoice::Epoll);
+    let data = tempfile::tempdir().expect("a folder");
+    config.data_dir = data.path().to_owned();
     let pop = Pop::start(config.clone()).expect("it runs without a manager");
     assert_eq!(pop.driver(), Driver::Epoll);
+    let error = Pop::start(config.clone()).expect_err("the folder is taken");
+    assert!(error.to_string().contains("another PoP"), "{error}");
     config.proxy_listen = pop.proxy_addr();
     let error = Pop::start(config).expect_err("the port is taken");
     assert!(

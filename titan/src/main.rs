@@ -13,6 +13,7 @@ mod pop;
 mod terms;
 mod token;
 mod up;
+mod usage;
 mod user;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ enum Command {
     Block(block::BlockCommand),
     Token(token::TokenCommand),
     Completions(completions::Completions),
+    Usage(usage::UsageCommand),
 }
 
 #[tokio::main]
@@ -52,6 +54,7 @@ async fn main() -> ExitCode {
         Command::Block(command) => command.run().await,
         Command::Token(command) => command.run().await,
         Command::Completions(command) => command.run(Cli::command()),
+        Command::Usage(command) => command.run().await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,11 +16,14 @@ mod nodes;
 mod openapi;
 mod packages;
 mod pop_facing;
+mod pop_usage;
 mod pops;
 mod problem;
 mod rates;
 mod scan;
 mod tokens;
+mod usage;
+mod usage_query;
 mod users;
 
 use std::{num::NonZeroU32, sync::Arc};
@@ -113,6 +116,8 @@ pub(crate) fn router(app: App) -> Router {
 fn routes() -> OpenApiRouter<App> {
     let heartbeat =
         routes!(pop_facing::heartbeat).layer(DefaultBodyLimit::max(limits::MAX_HEARTBEAT_LEN));
+    let usage =
+        routes!(pop_usage::report_usage).layer(DefaultBodyLimit::max(limits::MAX_USAGE_LEN));
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(health::healthz))
         .routes(routes!(openapi::openapi_json))
@@ -124,6 +129,9 @@ fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(packages::renew_package, packages::remove_package))
         .routes(routes!(packages::reset_package))
+        .routes(routes!(usage::show_usage))
+        .routes(routes!(usage::usage_series))
+        .routes(routes!(usage::top_usage))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::show_node, nodes::delete_node))
         .routes(routes!(nodes::enrol_node))
@@ -144,6 +152,7 @@ fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(tokens::delete_admin_token))
         .routes(heartbeat)
+        .routes(usage)
         .routes(routes!(pop_facing::user_for_pop))
 }
 

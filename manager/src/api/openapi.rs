@@ -95,6 +95,7 @@ pub(super) async fn openapi_json(
     components(schemas(Problem)),
     tags(
         (name = "users", description = "Who may use the proxies (admin token)."),
+        (name = "usage", description = "What users have relayed (admin token)."),
         (name = "nodes", description = "Edges as the operator sees them (admin token)."),
         (name = "pops", description = "PoPs as the operator sees them (admin token)."),
         (name = "enrolment keys", description = "With which edges make themselves known (admin token)."),

@@ -58,9 +58,12 @@ pub(super) async fn user_for_pop(
     _: CallingPop,
     Path(name): Path<UserName>,
 ) -> Result<Json<UserRecord>, ApiProblem> {
-    let user = app.store.user(&name).await?;
-    let user = user.ok_or_else(|| ApiProblem::not_found("there is no such user"))?;
-    let bytes_left = bytes_left(&user, 0);
+    let standing = app.store.standings(&[name]).await?.pop();
+    let Some((user, used)) = standing.and_then(|standing| Some((standing.user?, standing.package)))
+    else {
+        return Err(ApiProblem::not_found("there is no such user"));
+    };
+    let bytes_left = bytes_left(&user, used.bytes());
     let (valid_from, valid_until) = match &user.package {
         Some(package) => (package.from, package.until),
         None => (None, None),

@@ -26,13 +26,15 @@ pub(super) struct ApiProblem {
     extra: Option<Extra>,
 }
 
-/// A header that goes with an error.
+/// What goes with an error.
 #[derive(Debug)]
 enum Extra {
     /// `Retry-After` in seconds.
     RetryAfter(u64),
     /// `WWW-Authenticate`.
     Challenge(Cow<'static, str>),
+    /// The member `expected` of the problem.
+    Expected(u64),
 }
 
 impl ApiProblem {
@@ -95,6 +97,16 @@ impl ApiProblem {
         }
     }
 
+    /// 409 with the sequence that would have been taken.
+    pub(super) fn out_of_order(sequence: u64, expected: u64) -> Self {
+        let detail = format!("sequence {sequence} does not follow; {expected} does");
+        let extra = Some(Extra::Expected(expected));
+        Self {
+            extra,
+            ..Self::new(StatusCode::CONFLICT, detail)
+        }
+    }
+
     /// A fault of ours: the log gets the cause, the caller does not.
     fn internal(cause: &dyn std::error::Error) -> Self {
         tracing::error!(%cause, "a request failed");
@@ -112,11 +124,14 @@ impl IntoResponse for ApiProblem {
             title: self.status.canonical_reason().unwrap_or_default().into(),
             status: self.status.as_u16(),
             detail: Some(self.detail.into_owned()),
+            expected: match self.extra {
+                Some(Extra::Expected(expected)) => Some(expected),
+                _ => None,
+            },
         };
         let content_type = [(header::CONTENT_TYPE, PROBLEM_JSON)];
         let mut response = (self.status, content_type, Json(problem)).into_response();
-        if let Some(extra) = self.extra {
-            let (name, value) = extra.into_header();
+        if let Some((name, value)) = self.extra.and_then(Extra::into_header) {
             response.headers_mut().insert(name, value);
         }
         response
@@ -124,15 +139,16 @@ impl IntoResponse for ApiProblem {
 }
 
 impl Extra {
-    fn into_header(self) -> (HeaderName, HeaderValue) {
+    fn into_header(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::RetryAfter(after_s) => (header::RETRY_AFTER, after_s.into()),
             Self::Challenge(text) => {
                 // All of it is printable ASCII, so that there is always a value.
                 let value = HeaderValue::from_str(&text);
                 let value = value.unwrap_or(HeaderValue::from_static("Bearer"));
-                (header::WWW_AUTHENTICATE, value)
+                Some((header::WWW_AUTHENTICATE, value))
             }
+            Self::RetryAfter(after_s) => Some((header::RETRY_AFTER, after_s.into())),
+            Self::Expected(_) => None,
         }
     }
 }

@@ -56,8 +56,12 @@ pub(super) async fn list_users(
         }
     }
     let (users, next) = scan.finish();
+    let names: Vec<_> = users.iter().map(|user| user.name.clone()).collect();
+    let used = app.store.standings(&names).await?;
+    let used = used.into_iter().map(|standing| standing.package.bytes());
+    let items = users.into_iter().zip(used);
     Ok(Json(Page {
-        items: users.into_iter().map(view).collect(),
+        items: items.map(|(user, used)| view(user, used)).collect(),
         next,
     }))
 }
@@ -81,7 +85,7 @@ pub(super) async fn create_user(
     tracing::debug!(user = %user.name, "user created");
     let location = format!("{API_PREFIX}/users/{}", user.name);
     let body = Json(UserCreated {
-        user: view(user),
+        user: view(user, 0),
         password: made,
     });
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], body))
@@ -102,7 +106,7 @@ pub(super) async fn show_user(
     Path(name): Path<UserName>,
 ) -> Result<impl IntoResponse, ApiProblem> {
     let user = app.store.user(&name).await?.ok_or_else(unknown)?;
-    Ok((etag(user.version), Json(view(user))))
+    shown(&app, user).await
 }
 
 /// Changes a user. With `If-Match: "version"` only if the user still has that version.
@@ -151,17 +155,26 @@ pub(super) async fn delete_user(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// A user and the ETag of its version.
+type Shown = ([(header::HeaderName, String); 1], Json<UserView>);
+
+async fn shown(app: &App, user: User) -> Result<Shown, ApiProblem> {
+    let usage = app.store.usage(&user.name).await?;
+    let used = usage.map_or(0, |usage| usage.package.bytes());
+    Ok((etag(user.version), Json(view(user, used))))
+}
+
 /// Makes a change and shows the user as it is then.
 pub(super) async fn change_user(
     app: &App,
     name: &UserName,
     expected: Option<u64>,
     change: UserChange,
-) -> Result<([(header::HeaderName, String); 1], Json<UserView>), ApiProblem> {
+) -> Result<Shown, ApiProblem> {
     match app.store.update_user(name, expected, change).await? {
         UserUpdated::Done(user) => {
             tracing::debug!(user = %user.name, version = user.version, "user changed");
-            Ok((etag(user.version), Json(view(user))))
+            shown(app, user).await
         }
         UserUpdated::Missing => Err(unknown()),
         UserUpdated::Conflict(version) => Err(ApiProblem::new(
@@ -234,8 +247,8 @@ async fn to_change(app: &App, request: UserUpdate) -> Result<UserChange, ApiProb
     })
 }
 
-fn view(user: User) -> UserView {
-    let left = bytes_left(&user, 0);
+fn view(user: User, used: u64) -> UserView {
+    let left = bytes_left(&user, used);
     let User {
         name,
         version,
@@ -251,7 +264,7 @@ fn view(user: User) -> UserView {
         from: package.from.map(|time| time.0),
         until: package.until.map(|time| time.0),
         bytes: package.bytes,
-        used: package.used,
+        used,
         left,
     });
     UserView {

@@ -6,6 +6,7 @@ pub(super) mod operators;
 pub(super) mod presence;
 pub(super) mod records;
 pub(super) mod terms;
+pub(super) mod usage;
 
 use std::{sync::Arc, time::Duration};
 
@@ -62,6 +63,20 @@ macro_rules! contract_tests {
             a_deleted_pop_is_offline
             a_nonce_is_granted_once
             a_nonce_is_granted_again_after_its_time
+        });
+        $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], usage {
+            a_batch_is_counted_once_however_often_it_comes
+            a_batch_that_does_not_follow_is_refused
+            streams_and_pops_count_by_themselves
+            one_of_many_repetitions_counts
+            any_order_of_losses_and_repetitions_counts_everything_once
+            usage_outlives_its_user_and_not_into_the_next_one
+            a_package_starts_again_and_the_total_goes_on
+            a_series_holds_every_point_at_each_resolution
+            points_past_their_time_are_gone
+            who_relays_most_comes_first
+            sessions_run_in_the_last_stream_only
+            standings_come_in_the_order_they_were_asked
         });
     };
     (@each $fixture:expr, #[$attribute:meta], $part:ident { $($clause:ident)* }) => {$(

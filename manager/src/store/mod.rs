@@ -13,11 +13,14 @@ mod idempotency;
 mod package;
 mod records;
 mod terms;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use titan_proto::control::{NodeId, PopId, UserName};
+use titan_proto::control::{
+    NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream, UsageTotals, UserName,
+};
 
 use crate::{config::StoreUrl, error::StoreError};
 
@@ -31,6 +34,7 @@ pub(crate) use records::{
     UserChange, UserUpdated,
 };
 pub(crate) use terms::{ChangeError, Labels, merge_labels, merge_limits};
+pub(crate) use usage::{PopShare, Standing, Usage, UsageApplied, kept_for};
 
 /// Opens the store that `url` names.
 ///
@@ -169,6 +173,45 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn live_pops(&self) -> Result<Vec<LivePop>>;
     /// Where each of `ids` is connected, in the same order; `None` for those offline.
     async fn locate_nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<NodeLocation>>>;
+
+    /// Counts what a PoP has relayed in one interval, exactly once: a batch whose sequence was counted
+    /// before changes nothing, one that does not follow the last is refused. `batch.at` is by this
+    /// manager's clock.
+    ///
+    /// A stream's first batch makes it the current one of its PoP: of former ones no sessions run
+    /// any more. Streams are remembered for good, because a batch may be sent again at any time.
+    ///
+    /// A store whose users do not lie together may count user by user, if it remembers for each user
+    /// the last sequence of each (PoP, stream) and raises that of the PoP when all are counted: so a
+    /// batch that was counted in part is completed when it is sent again.
+    async fn apply_usage(
+        &self,
+        pop: &PopId,
+        stream: UsageStream,
+        batch: UsageBatch,
+    ) -> Result<UsageApplied>;
+    /// What was counted for a user, who need not exist any more; `None` where nothing ever was.
+    /// A user who is created has used nothing, whoever had the name before.
+    async fn usage(&self, name: &UserName) -> Result<Option<Usage>>;
+    /// What was counted for a user from the point that `from` lies in to the one before `until`,
+    /// every point included.
+    async fn usage_series(
+        &self,
+        name: &UserName,
+        resolution: UsageResolution,
+        from: UnixTime,
+        until: UnixTime,
+    ) -> Result<Vec<UsagePoint>>;
+    /// The `limit` users for whom most bytes were counted since the point that `from` lies in, most
+    /// first.
+    async fn top_usage(
+        &self,
+        resolution: UsageResolution,
+        from: UnixTime,
+        limit: usize,
+    ) -> Result<Vec<(UserName, UsageTotals)>>;
+    /// Where each of `names` stands, in the same order.
+    async fn standings(&self, names: &[UserName]) -> Result<Vec<Standing>>;
 
     /// A key for challenges, which lives as long as what [`Store::claim_nonce`] remembers: once the
     /// claims are forgotten, every challenge made before is void.

@@ -17,8 +17,6 @@ pub(crate) struct Package {
     pub(crate) until: Option<UnixTime>,
     /// Bytes the user may relay, both directions together.
     pub(crate) bytes: Option<u64>,
-    /// Bytes of it that are used up.
-    pub(crate) used: u64,
 }
 
 /// What is to become of a user's package.
@@ -58,11 +56,10 @@ pub(crate) enum PackageError {
 /// Bytes that `user` may still relay; `None`: any number.
 ///
 /// The one place where what was bought and what was relayed meet: `relayed` is what PoPs have
-/// reported since the package was last reset.
+/// reported since the package began or was last reset.
 pub(crate) fn bytes_left(user: &User, relayed: u64) -> Option<u64> {
-    let package = user.package.as_ref()?;
-    let left = package.bytes?.saturating_sub(package.used);
-    Some(left.saturating_sub(relayed))
+    let bytes = user.package.as_ref()?.bytes?;
+    Some(bytes.saturating_sub(relayed))
 }
 
 impl TryFrom<control::Package> for Package {
@@ -73,7 +70,6 @@ impl TryFrom<control::Package> for Package {
             from: from.map(UnixTime),
             until: until.map(UnixTime),
             bytes,
-            used: 0,
         };
         package.checked()
     }
@@ -86,7 +82,6 @@ impl Package {
             from: time(update.from, self.from),
             until: time(update.until, self.until),
             bytes: update.bytes.unwrap_or(self.bytes),
-            used: self.used,
         };
         package.checked()
     }
@@ -135,6 +130,15 @@ impl Package {
 }
 
 impl PackageChange {
+    /// Whether what was relayed before does not count for `package` with this change.
+    pub(super) fn begins_anew(&self, package: Option<&Package>) -> bool {
+        match self {
+            Self::Merge(_) => package.is_none(),
+            Self::Reset | Self::Remove => true,
+            Self::Renew(_) => false,
+        }
+    }
+
     /// `package` with this change.
     pub(super) fn apply(self, package: Option<Package>) -> Result<Option<Package>, PackageError> {
         let present = |package: Option<Package>| package.ok_or(PackageError::Missing);
@@ -147,7 +151,8 @@ impl PackageChange {
                 package.merge(&update).map(Some)
             }
             Self::Renew(renewal) => present(package)?.renew(&renewal).map(Some),
-            Self::Reset => present(package).map(|package| Some(Package { used: 0, ..package })),
+            // What it has used is not the package's to know: the store counts it from zero again.
+            Self::Reset => present(package).map(Some),
             Self::Remove => Ok(None),
         }
     }
@@ -173,12 +178,9 @@ mod tests {
 
     #[test]
     fn a_renewal_adds_to_what_is_left() {
-        let bought = Package {
-            used: 30,
-            ..package(Some(10), Some(20), Some(100))
-        };
+        let bought = package(Some(10), Some(20), Some(100));
         let renewed = renew(&bought, Some(50), Some(25)).expect("renewed");
-        assert_eq!((renewed.bytes, renewed.used), (Some(150), 30));
+        assert_eq!(renewed.bytes, Some(150));
         assert_eq!(renewed.until, Some(UnixTime(25)));
         assert_eq!(
             renew(&bought, None, Some(21)).expect("longer").bytes,

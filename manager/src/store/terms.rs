@@ -24,6 +24,12 @@ pub(crate) enum ChangeError {
 }
 
 impl UserChange {
+    /// Whether what `user` has relayed so far does not count for the package that comes of it.
+    pub(super) fn begins_package_anew(&self, user: &User) -> bool {
+        let change = self.package.as_ref();
+        change.is_some_and(|change| change.begins_anew(user.package.as_ref()))
+    }
+
     /// `user` with this change and `version`.
     pub(crate) fn apply(self, user: User, version: u64) -> Result<User, ChangeError> {
         let limits = match self.limits {

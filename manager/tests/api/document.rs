@@ -19,6 +19,9 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/users/{name}/package",
     "DELETE /api/v1/users/{name}/package",
     "POST /api/v1/users/{name}/package/reset",
+    "GET /api/v1/users/{name}/usage",
+    "GET /api/v1/users/{name}/usage/series",
+    "GET /api/v1/usage/top",
     "GET /api/v1/nodes",
     "GET /api/v1/nodes/{id}",
     "DELETE /api/v1/nodes/{id}",
@@ -39,6 +42,7 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/nodes/{id}/challenge",
     "POST /api/v1/nodes/{id}/assignment",
     "POST /api/v1/pop/heartbeat",
+    "POST /api/v1/pop/usage",
     "GET /api/v1/pop/users/{name}",
 ];
 

@@ -13,4 +13,5 @@ mod persistence;
 mod pops;
 mod protocol;
 mod tokens;
+mod usage;
 mod users;

@@ -100,10 +100,11 @@ impl Titan {
         };
         let credential = control.admin.create_pop("perf").await?;
         let (url, shards, io) = (&control.url, self.shards, self.io.as_str());
+        let data = parts.directory().join("pop");
         // All clients and edges come from this one address.
         let config = format!(
-            "manager_url = \"{url}\"\ncredential = \"{credential}\"\nproxy_listen = \"{proxy}\"\n\
-             tunnel_listen = \"{tunnel}\"\nadmin_listen = \"{admin}\"\n\
+            "manager_url = \"{url}\"\ncredential = \"{credential}\"\ndata_dir = {data:?}\n\
+             proxy_listen = \"{proxy}\"\ntunnel_listen = \"{tunnel}\"\nadmin_listen = \"{admin}\"\n\
              advertise_tunnel_url = \"ws://{dial}/tunnel\"\nshards = {shards}\nio = \"{io}\"\n\
              max_handshakes_per_address = 0\nlog_level = \"warn\"\n"
         );

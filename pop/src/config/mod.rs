@@ -24,7 +24,7 @@ use crate::{
     error::{ConfigError, StartError},
     limits::{
         HANDSHAKE_S, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS, OPEN_TIMEOUT_S,
-        SESSION_MEMORY_MIB, TUNNEL_HEARTBEAT_S,
+        SESSION_MEMORY_MIB, SPOOL_MIB, TUNNEL_HEARTBEAT_S,
     },
 };
 
@@ -41,6 +41,12 @@ pub struct Config {
     /// File that holds the credential; its trailing white space is ignored.
     #[serde(default)]
     pub credential_file: Option<PathBuf>,
+    /// Folder for what must survive a restart: usage that the manager has not counted yet.
+    #[serde(default = "default_data_dir")]
+    pub data_dir: PathBuf,
+    /// MiB of usage on disk from which on no new sessions are let in.
+    #[serde(default = "default_spool_mib")]
+    pub spool_mib: u32,
     /// Where SOCKS5 and HTTP proxy clients connect.
     #[serde(default = "default_proxy_listen")]
     pub proxy_listen: SocketAddr,
@@ -123,6 +129,8 @@ impl Config {
             manager_url: manager_url.into(),
             credential: Some(Secret(credential.into())),
             credential_file: None,
+            data_dir: default_data_dir(),
+            spool_mib: default_spool_mib(),
             proxy_listen: default_proxy_listen(),
             tunnel_listen: default_tunnel_listen(),
             admin_listen: default_admin_listen(),
@@ -213,6 +221,11 @@ impl Config {
             .saturating_mul(1024 * 1024)
     }
 
+    /// Bytes of usage on disk from which on no new sessions are let in.
+    pub fn spool_bound(&self) -> u64 {
+        u64::from(self.spool_mib) * 1024 * 1024
+    }
+
     /// Silence after which a half-closed session is over.
     pub fn linger(&self) -> Duration {
         Duration::from_secs(self.linger_s.into())
@@ -271,6 +284,7 @@ impl Config {
             ("http_idle_s", self.http_idle_s),
             ("udp_idle_s", self.udp_idle_s),
             ("session_memory_mib", self.session_memory_mib),
+            ("spool_mib", self.spool_mib),
             ("handshake_s", self.handshake_s),
             ("max_handshakes", self.max_handshakes),
             ("open_timeout_s", self.open_timeout_s),
@@ -337,6 +351,14 @@ impl fmt::Debug for Secret {
 
 /// More shards than any machine has cores; a number beyond is a typing error.
 const MAX_SHARDS: u16 = 1024;
+
+fn default_data_dir() -> PathBuf {
+    "titan-data/pop".into()
+}
+
+fn default_spool_mib() -> u32 {
+    SPOOL_MIB
+}
 
 fn default_proxy_listen() -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], 1080))
@@ -456,6 +478,7 @@ mod tests {
             "shards = \"two\"",
             "linger_s = 0",
             "session_memory_mib = 0",
+            "spool_mib = 0",
             "handshake_s = 0",
             "max_handshakes = 0",
             "max_handshakes_per_address = -1",

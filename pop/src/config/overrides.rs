@@ -26,6 +26,14 @@ pub struct Overrides {
     #[arg(long, env = "TITAN_POP_CREDENTIAL_FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential_file: Option<PathBuf>,
+    /// Folder for usage that the manager has not counted yet.
+    #[arg(long, env = "TITAN_POP_DATA_DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// MiB of usage on disk from which on no new sessions are let in.
+    #[arg(long, env = "TITAN_POP_SPOOL_MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool_mib: Option<u32>,
     /// Where SOCKS5 and HTTP proxy clients connect.
     #[arg(long, env = "TITAN_POP_PROXY_LISTEN")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
-use titan_proto::control::{API_PREFIX, PopHeartbeat, PopHeartbeatReply, UserName, UserRecord};
+use titan_proto::control::{
+    API_PREFIX, PopHeartbeat, PopHeartbeatReply, Problem, UsageReply, UsageReport, UserName,
+    UserRecord,
+};
 
 use crate::{
     config::Secret,
@@ -35,6 +38,17 @@ pub enum ManagerError {
     /// Its answer makes no sense.
     #[error("the manager's answer makes no sense: {0}")]
     Malformed(String),
+}
+
+/// Why a usage report was not counted as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// A batch does not follow what the manager has counted; this sequence does.
+    #[error("the manager expects sequence {0}")]
+    OutOfOrder(u64),
+    /// There is no good answer; the report may have been counted all the same.
+    #[error(transparent)]
+    Manager(#[from] ManagerError),
 }
 
 impl Manager {
@@ -78,6 +92,23 @@ impl Manager {
         read(self.send(request).await?).await
     }
 
+    /// Reports usage.
+    ///
+    /// # Errors
+    /// See [`UsageError`].
+    pub async fn report_usage(&self, report: &UsageReport) -> Result<UsageReply, UsageError> {
+        let request = self.http.post(format!("{}/usage", self.base)).json(report);
+        let response = self.dispatch(request).await?;
+        if response.status() == StatusCode::CONFLICT {
+            let problem: Problem = read(response).await?;
+            return Err(match problem.expected {
+                Some(expected) => UsageError::OutOfOrder(expected),
+                None => ManagerError::Status(StatusCode::CONFLICT).into(),
+            });
+        }
+        Ok(read(accepted(response)?).await?)
+    }
+
     /// A user's record; `None` where there is no such user.
     ///
     /// # Errors
@@ -93,15 +124,22 @@ impl Manager {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ManagerError> {
+        accepted(self.dispatch(request).await?)
+    }
+
+    async fn dispatch(&self, request: RequestBuilder) -> Result<Response, ManagerError> {
         let request = request.bearer_auth(self.credential.reveal());
-        let response = request.send().await.map_err(|error| unreachable(&error))?;
-        match response.status() {
-            status if status.is_success() => Ok(response),
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                Err(ManagerError::Credential(status))
-            }
-            status => Err(ManagerError::Status(status)),
+        request.send().await.map_err(|error| unreachable(&error))
+    }
+}
+
+fn accepted(response: Response) -> Result<Response, ManagerError> {
+    match response.status() {
+        status if status.is_success() => Ok(response),
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Err(ManagerError::Credential(status))
         }
+        status => Err(ManagerError::Status(status)),
     }
 }
 

@@ -7,6 +7,7 @@ mod heartbeat;
 mod logins;
 mod manager;
 mod signals;
+mod usage;
 mod verified;
 
 use std::{
@@ -18,15 +19,15 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::manager::Manager;
-use self::{heartbeat::Heartbeat, logins::Logins};
+use self::{heartbeat::Heartbeat, logins::Logins, usage::Usage};
+pub use self::{manager::Manager, usage::Spool};
 use crate::{
     config::Config,
     directory::ShardId,
     limits::MANAGER_TIMEOUT,
     mesh::{Mesh, News, Report, Status},
     metrics::Metrics,
-    users::LoginKey,
+    users::{LoginKey, UsageDelta},
 };
 
 /// What the control thread works with.
@@ -36,6 +37,8 @@ pub struct Setup {
     pub config: Arc<Config>,
     /// The manager.
     pub manager: Manager,
+    /// Usage that waits for the manager.
+    pub spool: Spool,
     /// The way to the shards.
     pub mesh: Mesh,
     /// What the shards say.
@@ -80,6 +83,7 @@ pub async fn run(setup: Setup) {
     let Setup {
         config,
         manager,
+        spool,
         mesh,
         mut reports,
         metrics,
@@ -93,17 +97,22 @@ pub async fn run(setup: Setup) {
     let heartbeat = Heartbeat::new(
         manager.clone(),
         mesh.clone(),
-        metrics,
+        Arc::clone(&metrics),
         Arc::clone(&status),
         advertised,
     );
     let heartbeat = tokio::spawn(heartbeat.run(changed, stopped));
+    let (deltas, used) = mpsc::unbounded_channel();
+    let bound = config.spool_bound();
+    let usage = Usage::new(manager.clone(), mesh.clone(), metrics, spool, bound);
+    let usage = tokio::spawn(usage.run(used));
     let mut control = Control {
         logins: Arc::new(Logins::new(manager, mesh.clone(), login_key)),
         drain: config.drain(),
         mesh,
         status,
         changes,
+        deltas,
         running: (0..shards).map(ShardId).collect(),
     };
     while !control.running.is_empty() {
@@ -115,6 +124,9 @@ pub async fn run(setup: Setup) {
     let _ = stop.send(());
     // The last heartbeat says that all nodes are gone.
     let _ = tokio::time::timeout(MANAGER_TIMEOUT, heartbeat).await;
+    // Nobody is left to hand usage over; what there is goes to the disk and to the manager.
+    drop(control);
+    let _ = usage.await;
 }
 
 struct Control {
@@ -122,6 +134,7 @@ struct Control {
     mesh: Mesh,
     status: Arc<Status>,
     changes: mpsc::UnboundedSender<heartbeat::Change>,
+    deltas: mpsc::UnboundedSender<Vec<UsageDelta>>,
     drain: Duration,
     running: HashSet<ShardId>,
 }
@@ -145,6 +158,9 @@ impl Control {
             }
             Report::RefreshUser(name) => {
                 tokio::spawn(Arc::clone(&self.logins).refresh(name));
+            }
+            Report::Usage(used) => {
+                let _ = self.deltas.send(used);
             }
             Report::ShardEnded(shard) => {
                 self.running.remove(&shard);

@@ -43,7 +43,7 @@ pub(super) enum Denied {
     Disabled,
     /// The user name asks for something that does not exist.
     Parameter(ParamError),
-    /// Nobody could say.
+    /// Nobody could say, or what the client relays could not be counted.
     Unavailable,
 }
 
@@ -121,6 +121,9 @@ impl Logins {
     }
 
     async fn decide(&self, credentials: &Credentials) -> Result<Login, Denied> {
+        if !self.core.is_metering.get() {
+            return Err(Denied::Unavailable);
+        }
         let (name, params) = username::parse(&credentials.username).map_err(Denied::Parameter)?;
         let digest = self.key.digest(&name, &credentials.password);
         let known = self

@@ -13,7 +13,7 @@ use titan_proto::{
 use super::Reservation;
 use crate::{
     directory::{ShardId, TunnelEntry, TunnelKey},
-    users::LoginAnswer,
+    users::{LoginAnswer, UsageDelta},
 };
 
 /// A socket that moves to another shard, with what is known of it.
@@ -192,6 +192,8 @@ pub enum News {
     UserGone(UserName),
     /// The manager could not be asked for a newer record.
     UserUnchanged(UserName),
+    /// Whether what new sessions relay can be counted; none are let in where not.
+    Metering(bool),
     /// Take no more clients; end when the last session has, at the deadline at the latest.
     Drain(Instant),
 }
@@ -241,6 +243,8 @@ pub enum Report {
     Login(LoginRequest),
     /// Get a newer record of a user.
     RefreshUser(UserName),
+    /// What users have relayed through a shard since it last said so.
+    Usage(Vec<UsageDelta>),
     /// A shard has ended.
     ShardEnded(ShardId),
     /// Begin to drain: whoever holds the PoP, or a signal, says so.

@@ -8,11 +8,12 @@
 //! No waker crosses a thread (ARCHITECTURE.md, "Living with monoio"): the receiving shard waits on its doorbell like on any
 //! socket.
 
+mod beat;
 mod messages;
 mod placement;
 mod status;
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use titan_proto::control::NodeId;
@@ -25,7 +26,7 @@ pub use messages::{
 pub use placement::Reservation;
 pub use status::Status;
 
-use self::placement::Placement;
+use self::{beat::Beat, placement::Placement};
 use crate::{
     directory::ShardId,
     limits::{HANDOVER_QUEUE, MESH_BURST},
@@ -38,6 +39,7 @@ pub struct Mesh {
     peers: Arc<[Peer]>,
     control: mpsc::UnboundedSender<Report>,
     placement: Placement,
+    beat: Beat,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl Mesh {
                 peers: peers.into(),
                 control,
                 placement: Placement::new(shards),
+                beat: Beat::starting_at(Instant::now()),
             },
             mailboxes,
             reports,
@@ -116,6 +119,11 @@ impl Mesh {
     /// Tells the control thread.
     pub fn report(&self, report: Report) {
         let _ = self.control.send(report);
+    }
+
+    /// When usage is handed over next, for all shards the same moment.
+    pub fn next_report(&self, now: Instant) -> Instant {
+        self.beat.next(now)
     }
 
     /// Reserves a place for a tunnel of `node` that `local` has accepted: on the shard with the

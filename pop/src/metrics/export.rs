@@ -1,6 +1,10 @@
 //! The counters in the text format of OpenMetrics.
 
-use std::{fmt, sync::Arc, sync::atomic::Ordering};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -82,6 +86,7 @@ impl Collector for Export {
         })?;
         page.datagrams()?;
         page.tunnels()?;
+        page.usage()?;
         page.counter(
             "client_handovers",
             "Clients moved to their tunnel's shard",
@@ -140,17 +145,64 @@ impl Page<'_, '_> {
         })
     }
 
+    fn usage(&mut self) -> fmt::Result {
+        let usage = &self.metrics.usage;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let lag = match usage.oldest_waiting.get() {
+            0 => 0,
+            oldest => now.saturating_sub(oldest),
+        };
+        let (sent, cut) = (usage.batches_sent.get(), usage.spool_bytes_cut.get());
+        self.counter_of(
+            "usage_batches_sent",
+            "Batches of usage that the manager has counted",
+            sent,
+        )?;
+        self.gauge_of(
+            "usage_batches_waiting",
+            "Batches of usage on disk that wait for the manager",
+            usage.batches_waiting.get(),
+        )?;
+        self.gauge_of(
+            "usage_lag_seconds",
+            "Age of the oldest batch of usage that waits",
+            lag,
+        )?;
+        self.gauge_of(
+            "usage_spool_bytes",
+            "Bytes of usage on disk",
+            usage.spool_bytes.get(),
+        )?;
+        self.counter_of(
+            "usage_spool_bytes_cut",
+            "Bytes of a batch of usage that a crash had cut short",
+            cut,
+        )?;
+        self.gauge_of(
+            "usage_paused",
+            "Whether new sessions are kept out because usage cannot be kept",
+            usage.paused.get(),
+        )
+    }
+
     fn counter(
         &mut self,
         name: &str,
         help: &str,
         number: impl Fn(&ShardMetrics) -> u64,
     ) -> fmt::Result {
-        let counter = ConstCounter::new(self.metrics.sum(number));
-        counter.encode(
-            self.encoder
-                .encode_descriptor(name, help, None, MetricType::Counter)?,
-        )
+        self.counter_of(name, help, self.metrics.sum(number))
+    }
+
+    fn counter_of(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
+        ConstCounter::new(number).encode(self.encoder.encode_descriptor(
+            name,
+            help,
+            None,
+            MetricType::Counter,
+        )?)
     }
 
     fn gauge(
@@ -159,11 +211,16 @@ impl Page<'_, '_> {
         help: &str,
         number: impl Fn(&ShardMetrics) -> u64,
     ) -> fmt::Result {
-        let gauge = ConstGauge::new(self.metrics.sum(number));
-        gauge.encode(
-            self.encoder
-                .encode_descriptor(name, help, None, MetricType::Gauge)?,
-        )
+        self.gauge_of(name, help, self.metrics.sum(number))
+    }
+
+    fn gauge_of(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
+        ConstGauge::new(number).encode(self.encoder.encode_descriptor(
+            name,
+            help,
+            None,
+            MetricType::Gauge,
+        )?)
     }
 
     fn family<L: Label>(

@@ -5,6 +5,7 @@
 
 mod export;
 mod labels;
+mod usage;
 
 use std::{
     ops::Deref,
@@ -18,12 +19,15 @@ use titan_proto::reason::Reason;
 
 pub use export::encode;
 pub use labels::{ClientClose, DatagramDrop, Label, LoginOutcome, TunnelEnd, TunnelRefusal};
+pub use usage::UsageMetrics;
 
 use crate::{directory::ShardId, net};
 
 /// The counters of all shards.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Usage on its way to the manager.
+    pub usage: UsageMetrics,
     shards: Box<[Arc<ShardMetrics>]>,
 }
 
@@ -31,6 +35,7 @@ impl Metrics {
     /// Counters at zero for that many shards.
     pub fn new(shards: u16) -> Self {
         Self {
+            usage: UsageMetrics::default(),
             shards: (0..shards).map(|_| Arc::default()).collect(),
         }
     }

@@ -88,7 +88,7 @@ impl Batch {
         if sent > 0 {
             link.note_answer();
             link.linger.moved();
-            link.core.metrics.bytes_down.add(sent as u64);
+            link.count_down(sent);
             link.session.consumed(sent);
         }
         self.advance(sent);

@@ -16,6 +16,7 @@ use crate::{
     metrics::Held,
     net::{Socket, sleep, sleep_until},
     tunnel::{Core, Session},
+    users::Metered,
 };
 
 /// A client and its session.
@@ -33,6 +34,7 @@ pub(super) struct Link {
     pub(super) answered: Cell<bool>,
     /// What another edge would need, until the target has answered.
     pub(super) kept: Keeper,
+    meter: Metered,
     open_by: Instant,
     _active: Held,
 }
@@ -48,8 +50,16 @@ impl Link {
         progress: Progress,
     ) -> Self {
         core.metrics.sessions_opened.inc();
-        let link = Self::with(core, client, session, order.answer, progress.open_by);
+        let meter = core.meters.hold(&order.user);
+        let link = Self::with(core, client, session, meter, order.answer, progress.open_by);
         link.told.set(progress.told);
+        if progress.failed.is_empty() {
+            link.meter.count_session();
+            link.count_up(order.early.len());
+        } else {
+            // The session, and what its client has sent so far, was counted when it came.
+            link.core.metrics.sessions_reopened.inc();
+        }
         Self {
             kept: Keeper::new(&link.core, order, progress),
             ..link
@@ -57,8 +67,14 @@ impl Link {
     }
 
     /// The same for a session that has been counted, in which the target has answered.
-    pub(super) fn resume(core: Rc<Core>, client: Socket, session: Session, answer: Answer) -> Self {
-        let link = Self::with(core, client, session, answer, Instant::now());
+    pub(super) fn resume(
+        core: Rc<Core>,
+        client: Socket,
+        session: Session,
+        meter: Metered,
+        answer: Answer,
+    ) -> Self {
+        let link = Self::with(core, client, session, meter, answer, Instant::now());
         link.told.set(true);
         link.answered.set(true);
         link
@@ -68,6 +84,7 @@ impl Link {
         core: Rc<Core>,
         client: Socket,
         session: Session,
+        meter: Metered,
         answer: Answer,
         open_by: Instant,
     ) -> Self {
@@ -80,11 +97,24 @@ impl Link {
             answer,
             told: Cell::new(false),
             answered: Cell::new(false),
+            meter,
             open_by,
             kept: Keeper::default(),
             core,
             _active: active,
         }
+    }
+
+    /// Counts bytes that were read from the client and go into the tunnel.
+    pub(super) fn count_up(&self, bytes: usize) {
+        self.core.metrics.bytes_up.add(bytes as u64);
+        self.meter.count_up(bytes as u64);
+    }
+
+    /// Counts bytes that the client's socket has taken.
+    pub(super) fn count_down(&self, bytes: usize) {
+        self.core.metrics.bytes_down.add(bytes as u64);
+        self.meter.count_down(bytes as u64);
     }
 
     /// The client has got a byte that came from the target, or the target's end.

@@ -102,12 +102,6 @@ fn come_back(core: &Rc<Core>, fd: OwnedFd, order: &Order, progress: &Progress) {
 
 fn run(core: &Rc<Core>, client: Socket, order: Order, progress: Progress, session: Session) {
     tracing::debug!(user = %order.user, target = %order.target, "session");
-    if progress.failed.is_empty() {
-        core.metrics.bytes_up.add(order.early.len() as u64);
-    } else {
-        // What the client has sent so far was counted when it came.
-        core.metrics.sessions_reopened.inc();
-    }
     let reply_mode = order.reply_mode;
     let early = Early {
         bytes: order.early.clone(),

@@ -209,7 +209,7 @@ impl<'a> Association<'a> {
             Ok(()) => {
                 self.moved();
                 self.link.core.metrics.datagrams_up.inc();
-                self.link.core.metrics.bytes_up.add(len as u64);
+                self.link.count_up(len);
                 Ok(())
             }
             Err(DatagramError::TooLong) => Err(DatagramDrop::TooLong),
@@ -272,11 +272,7 @@ impl<'a> Association<'a> {
             Sent::Whole => {
                 self.moved();
                 self.link.core.metrics.datagrams_down.inc();
-                self.link
-                    .core
-                    .metrics
-                    .bytes_down
-                    .add(datagram.data.len() as u64);
+                self.link.count_down(datagram.data.len());
                 Ok(())
             }
             Sent::Full => Err(DatagramDrop::SocketFull),

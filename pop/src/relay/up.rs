@@ -119,7 +119,7 @@ impl<'a> Up<'a> {
     fn pass_on(&mut self, room: usize, n: usize, buffer: BytesMut) -> Result<(), Broken> {
         self.size.note(room, n);
         self.left = self.left.saturating_sub(n as u64);
-        self.link.core.metrics.bytes_up.add(n as u64);
+        self.link.count_up(n);
         self.link.linger.moved();
         let sent = buffer.get(Payload::HEADROOM..).unwrap_or_default();
         self.link.kept.note(sent);

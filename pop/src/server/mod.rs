@@ -13,7 +13,7 @@ use self::listeners::Listeners;
 use crate::{
     admin,
     config::Config,
-    control::{self, Advertised, Manager},
+    control::{self, Advertised, Manager, Spool},
     directory::ShardId,
     error::StartError,
     mesh::{Mailbox, Mesh, Report, Status},
@@ -45,6 +45,7 @@ impl Pop {
         let manager = Manager::new(&config.manager_url, config.read_credential()?)?;
         let driver = probe(config.io)?;
         let listeners = Listeners::bind(&config)?;
+        let spool = Spool::open(&config.data_dir)?;
         let shards = config.shard_count();
         let (mesh, mailboxes, reports) = Mesh::new(shards).map_err(system("the mesh"))?;
         let metrics = Arc::new(Metrics::new(shards));
@@ -54,6 +55,7 @@ impl Pop {
             advertised: Advertised::new(&config, listeners.proxy_addr, listeners.tunnel_addr),
             config: Arc::clone(&config),
             manager,
+            spool,
             mesh: mesh.clone(),
             reports,
             metrics: Arc::clone(&metrics),

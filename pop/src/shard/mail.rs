@@ -76,6 +76,7 @@ impl Mail {
             News::UserChanged(record) => self.ingress.user_changed(&record),
             News::UserGone(name) => self.ingress.user_gone(&name),
             News::UserUnchanged(name) => self.ingress.user_unchanged(&name),
+            News::Metering(works) => self.core.is_metering.set(works),
             News::Drain(deadline) => {
                 self.core.draining.set(Some(deadline));
                 self.core.drain_begun.happen();

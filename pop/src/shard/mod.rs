@@ -9,6 +9,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::{Arc, mpsc},
+    time::Instant,
 };
 
 use self::{drain::drain, mail::Mail};
@@ -20,7 +21,8 @@ use crate::{
     mesh::{Mailbox, Mesh, Report},
     metrics::ShardMetrics,
     net::{
-        Accepted, Driver, Either, Listener, Notify, race, run as run_core, sleep, spawn_guarded,
+        Accepted, Driver, Either, Listener, Notify, race, run as run_core, sleep, sleep_until,
+        spawn_guarded,
     },
     tunnel::{self, Core},
     users::LoginKey,
@@ -96,6 +98,7 @@ impl Shard {
         let edges = Listener::adopt(setup.tunnel)?;
         let mailbox = setup.mailbox.open()?;
         spawn_guarded("mail", Rc::clone(&mail).read(mailbox));
+        spawn_guarded("usage", report_usage(Rc::clone(&core)));
         let clients = move |accepted| {
             spawn_guarded("client", Rc::clone(&ingress).serve(accepted));
         };
@@ -121,6 +124,17 @@ impl Shard {
         let deadline = self.mail.drain_ordered().await;
         self.stop.iter().for_each(Notify::notify);
         drain(&self.core, deadline).await;
+        // Behind this nothing of the shard runs any more.
+        self.core.report_usage();
+    }
+}
+
+/// Hands over at every beat what has been relayed; a shard that relays nothing sleeps.
+async fn report_usage(core: Rc<Core>) {
+    loop {
+        core.meters.changed().await;
+        sleep_until(core.mesh.next_report(Instant::now())).await;
+        core.report_usage();
     }
 }
 

@@ -14,9 +14,10 @@ use super::{Authority, Table};
 use crate::{
     config::Config,
     directory::{Directory, ShardId},
-    mesh::Mesh,
+    mesh::{Mesh, Report},
     metrics::ShardMetrics,
     net::{BufferPool, Lobby, OnceEvent},
+    users::Meters,
 };
 
 /// One core's share of the PoP. Nothing in it is seen by another thread but what says so.
@@ -30,6 +31,10 @@ pub struct Core {
     pub mesh: Mesh,
     /// This shard's counters.
     pub metrics: Arc<ShardMetrics>,
+    /// What each user relays.
+    pub meters: Meters,
+    /// Whether that can be kept; no new sessions are let in where not.
+    pub is_metering: Cell<bool>,
     /// Read buffers.
     pub pool: BufferPool,
     /// What the sessions of this shard may hold, together.
@@ -69,6 +74,8 @@ impl Core {
             config,
             mesh,
             metrics,
+            meters: Meters::default(),
+            is_metering: Cell::new(true),
             pool: BufferPool::default(),
             memory,
             directory: RefCell::new(Directory::new(shard)),
@@ -80,6 +87,14 @@ impl Core {
             draining: Cell::new(None),
             drain_begun: OnceEvent::default(),
         })
+    }
+
+    /// Hands over what users have relayed since the last time.
+    pub fn report_usage(&self) {
+        let used = self.meters.read();
+        if !used.is_empty() {
+            self.mesh.report(Report::Usage(used));
+        }
     }
 
     /// Whether the PoP drains.

@@ -12,12 +12,14 @@ use axum::{
     Json, Router,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use titan_proto::control::{
-    NodeId, PopHeartbeat, PopHeartbeatReply, TOKEN_ISSUER, TunnelClaims, UserLimits, UserRecord,
+    NodeId, PopHeartbeat, PopHeartbeatReply, Problem, TOKEN_ISSUER, TunnelClaims, UsageReply,
+    UsageReport, UsageTotals, UserLimits, UserRecord,
 };
 
 pub const CREDENTIAL: &str = "the pop's credential";
@@ -35,6 +37,14 @@ pub struct Records {
     pub users: HashMap<String, UserRecord>,
     pub heartbeats: Vec<PopHeartbeat>,
     pub lookups: usize,
+    /// What each user has relayed, by the reports that were new.
+    pub usage: HashMap<String, UsageTotals>,
+    /// Sessions of each user, as last reported.
+    pub connections: HashMap<String, u64>,
+    /// The last sequence that was counted of each stream.
+    pub streams: HashMap<String, u64>,
+    /// Answer usage reports with 500.
+    pub counts_nothing: bool,
     /// Answer everything with 500.
     pub away: bool,
     /// Ask for the whole list once.
@@ -56,6 +66,7 @@ impl Manager {
         let address = listener.local_addr().expect("an address");
         let router = Router::new()
             .route("/api/v1/pop/heartbeat", post(heartbeat))
+            .route("/api/v1/pop/usage", post(usage))
             .route("/api/v1/pop/users/{name}", get(user))
             .with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -89,6 +100,18 @@ impl Manager {
         };
         adjust(&mut record);
         records.users.insert(name.to_owned(), record);
+    }
+
+    /// What a user has relayed, by what was reported.
+    pub fn usage(&self, name: &str) -> UsageTotals {
+        let records = self.state.lock().expect("not poisoned");
+        records.usage.get(name).copied().unwrap_or_default()
+    }
+
+    /// Sessions that a user has, by what was reported.
+    pub fn connections(&self, name: &str) -> u64 {
+        let records = self.state.lock().expect("not poisoned");
+        records.connections.get(name).copied().unwrap_or(0)
     }
 
     pub fn set_away(&self, away: bool) {
@@ -137,6 +160,51 @@ async fn heartbeat(
         token_key: records.token_key.clone(),
         resync,
     }))
+}
+
+async fn usage(
+    State(state): State<Arc<Mutex<Records>>>,
+    headers: HeaderMap,
+    Json(report): Json<UsageReport>,
+) -> Result<Json<UsageReply>, Response> {
+    let mut records = state.lock().expect("not poisoned");
+    check(&records, &headers).map_err(StatusCode::into_response)?;
+    if records.counts_nothing {
+        return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    }
+    let stream = report.stream.to_string();
+    let mut applied = records.streams.get(&stream).copied().unwrap_or(0);
+    for batch in report.batches {
+        if batch.sequence > applied + 1 {
+            return Err(out_of_order(applied + 1));
+        }
+        if batch.sequence == applied + 1 {
+            applied += 1;
+            for user in &batch.users {
+                let name = user.name.to_string();
+                records
+                    .usage
+                    .entry(name.clone())
+                    .or_default()
+                    .add(&user.into());
+                records.connections.insert(name, user.connections);
+            }
+        }
+    }
+    records.streams.insert(stream, applied);
+    let users = Vec::new();
+    Ok(Json(UsageReply { applied, users }))
+}
+
+fn out_of_order(expected: u64) -> Response {
+    let problem = Problem {
+        kind: "about:blank".into(),
+        title: "Conflict".into(),
+        status: 409,
+        detail: None,
+        expected: Some(expected),
+    };
+    (StatusCode::CONFLICT, Json(problem)).into_response()
 }
 
 async fn user(

@@ -14,6 +14,7 @@ pub mod raw;
 
 use std::time::Duration;
 
+use tempfile::TempDir;
 use titan_pop::{Config, Pop, config::IoChoice};
 
 pub use self::{
@@ -38,6 +39,8 @@ pub const DRIVERS: [IoChoice; 2] = [IoChoice::Uring, IoChoice::Epoll];
 pub struct World {
     pub manager: Manager,
     pub pop: Pop,
+    /// Where the PoP keeps what must last.
+    pub data: TempDir,
 }
 
 impl World {
@@ -48,7 +51,17 @@ impl World {
 
     /// A PoP whose settings `adjust` changes; returns when it knows whom to believe.
     pub async fn start_with(io: IoChoice, adjust: impl FnOnce(&mut Config)) -> Self {
-        let manager = Manager::start().await;
+        let data = TempDir::new().expect("a folder");
+        Self::start_again(Manager::start().await, data, io, adjust).await
+    }
+
+    /// A PoP that finds what another one has left in `data`.
+    pub async fn start_again(
+        manager: Manager,
+        data: TempDir,
+        io: IoChoice,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::new(manager.url(), manager::CREDENTIAL);
         let any = "127.0.0.1:0".parse().expect("an address");
         (
@@ -57,11 +70,12 @@ impl World {
             config.admin_listen,
         ) = (any, any, any);
         (config.shards, config.io) = (1, io);
+        config.data_dir = data.path().to_owned();
         // A test that ends has no use for the sessions it leaves.
         config.drain_s = 0;
         adjust(&mut config);
         let pop = Pop::start(config).expect("the PoP starts");
-        let world = Self { manager, pop };
+        let world = Self { manager, pop, data };
         eventually("ready", async || {
             world.get("/readyz").await.starts_with("HTTP/1.1 200")
         })
@@ -133,16 +147,17 @@ impl World {
         Client::connect(self.pop.proxy_addr()).await
     }
 
-    /// Ends the PoP and waits for its threads.
-    pub async fn stop(self) {
+    /// Ends the PoP and waits for its threads; gives what is left.
+    pub async fn stop(self) -> (Manager, TempDir) {
         self.pop.drain();
-        let pop = self.pop;
+        let Self { manager, pop, data } = self;
         within(
             "the PoP ends",
             tokio::task::spawn_blocking(move || pop.join()),
         )
         .await
         .expect("ends");
+        (manager, data)
     }
 }
 

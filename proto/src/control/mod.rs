@@ -10,6 +10,7 @@ mod ids;
 mod node;
 mod package;
 mod pop;
+mod usage;
 mod user;
 
 pub use admin::{AdminTokenCreate, AdminTokenCreated, AdminTokenView, Scope};
@@ -23,6 +24,11 @@ pub use node::{
 pub use package::{Package, PackageRenewal, PackageUpdate, PackageView};
 pub use pop::{
     NodeConnected, PopCreate, PopCreated, PopHeartbeat, PopHeartbeatReply, PopView, UserRecord,
+};
+pub use usage::{
+    MAX_USAGE_BATCHES, MAX_USAGE_ENTRIES, TopUser, UsageBatch, UsagePoint, UsageReply, UsageReport,
+    UsageResolution, UsageSeries, UsageStream, UsageTop, UsageTotals, UsageView, UserStanding,
+    UserState, UserUsage,
 };
 pub use user::{
     LabelsUpdate, LimitsUpdate, ReplyMode, UserCreate, UserCreated, UserLimits, UserUpdate,
@@ -51,6 +57,9 @@ pub struct Problem {
     /// What went wrong this time, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The sequence that would have been taken, where one was refused that does not follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
 }
 
 /// Tells `null` from an absent field, which serde treats alike, for merge patches (RFC 7396).

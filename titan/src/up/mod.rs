@@ -10,6 +10,7 @@
 //!   pop-credential    what the PoP shows to the manager
 //!   enrolment-key     what the edges enrolled with
 //!   demo-password     the user `demo`
+//!   pop/              what users have relayed and the manager has not counted yet
 //!   edge-1/ edge-2/…  each edge's identity
 //! ```
 

@@ -167,6 +167,7 @@ fn manager_config(up: &Up) -> titan_manager::Config {
 
 fn pop_config(up: &Up, manager: SocketAddr, credential: String) -> titan_pop::Config {
     let mut config = titan_pop::Config::new(manager_url(manager), credential);
+    config.data_dir = up.data.join("pop");
     config.proxy_listen = up.proxy;
     config.tunnel_listen = up.tunnel_listen;
     config.admin_listen = up.admin_listen;

@@ -19,3 +19,4 @@ mod tunnels;
 mod udp;
 mod udp_client;
 mod up;
+mod usage;

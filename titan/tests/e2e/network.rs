@@ -28,6 +28,12 @@ pub(crate) struct Network {
     dir: TempDir,
 }
 
+/// A PoP beside that of a [`Network`].
+pub(crate) struct SecondPop {
+    pub(crate) process: Process,
+    pub(crate) at: Addresses,
+}
+
 /// Where the programs listen.
 pub(crate) struct Addresses {
     pub(crate) manager: SocketAddr,
@@ -67,9 +73,9 @@ impl Network {
         command(&["user", "add", USER, "--password", PASSWORD]);
         let credential = text(&command(&["pop", "add", "lab"]), "credential");
         let key = text(&command(&["node", "key"]), "secret");
-        fs::write(dir.path().join("credential"), credential).expect("a file");
+        fs::write(dir.path().join("pop-credential"), credential).expect("a file");
         fs::write(dir.path().join("enrolment-key"), key).expect("a file");
-        let pop = start_pop(&at, dir.path(), &settings.pop);
+        let pop = start_pop(&at, dir.path(), "pop", &settings.pop);
         let edge = start_edge(&at, dir.path(), "edge", &settings.edge);
         let network = Self {
             manager,
@@ -88,7 +94,27 @@ impl Network {
     }
 
     pub(crate) fn start_pop(&self) -> Process {
-        start_pop(&self.at, self.dir.path(), &self.settings.pop)
+        start_pop(&self.at, self.dir.path(), "pop", &self.settings.pop)
+    }
+
+    /// Registers a second PoP and starts it.
+    pub(crate) fn add_pop(&self) -> SecondPop {
+        let credential = text(&self.titan(&["pop", "add", "second"]), "credential");
+        fs::write(self.dir.path().join("second-credential"), credential).expect("a file");
+        let [proxy, tunnel, admin] = std::array::from_fn(|_| free_addr());
+        let at = Addresses {
+            manager: self.at.manager,
+            proxy,
+            tunnel,
+            admin,
+        };
+        let process = self.start_second_pop(&at);
+        SecondPop { process, at }
+    }
+
+    /// Starts the second PoP, the same as the last time.
+    pub(crate) fn start_second_pop(&self, at: &Addresses) -> Process {
+        start_pop(at, self.dir.path(), "second", &self.settings.pop)
     }
 
     /// Starts the edge of that name, the same node as the last time.
@@ -133,6 +159,15 @@ impl Network {
         metric(self.at.admin, name)
     }
 
+    /// Runs an operator's command and gives the text it prints.
+    pub(crate) fn titan_text(&self, args: &[&str]) -> String {
+        let mut command = Command::new(binary("titan"));
+        let url = format!("http://{}", self.at.manager);
+        command.args(args).args(["--manager", &url, "--token-file"]);
+        let output = run(command.arg(self.dir.path().join("admin-token")));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// Runs an operator's command and gives what it prints.
     pub(crate) fn titan(&self, args: &[&str]) -> Value {
         titan(&self.at, self.dir.path(), args)
@@ -157,17 +192,18 @@ fn start_manager(at: &Addresses, dir: &Path) -> Process {
     process
 }
 
-fn start_pop(at: &Addresses, dir: &Path, settings: &str) -> Process {
+fn start_pop(at: &Addresses, dir: &Path, name: &str, settings: &str) -> Process {
     let config = format!(
-        "manager_url = \"http://{}\"\ncredential_file = \"{}\"\nproxy_listen = \"{}\"\n\
-         tunnel_listen = \"{}\"\nadmin_listen = \"{}\"\nshards = 2\n{settings}",
+        "manager_url = \"http://{}\"\ncredential_file = \"{}\"\ndata_dir = \"{}\"\n\
+         proxy_listen = \"{}\"\ntunnel_listen = \"{}\"\nadmin_listen = \"{}\"\nshards = 2\n{settings}",
         at.manager,
-        dir.join("credential").display(),
+        dir.join(format!("{name}-credential")).display(),
+        dir.join(format!("{name}-data")).display(),
         at.proxy,
         at.tunnel,
         at.admin,
     );
-    start("titan-pop", "pop", &config, dir)
+    start("titan-pop", name, &config, dir)
 }
 
 fn start_edge(at: &Addresses, dir: &Path, name: &str, settings: &str) -> Process {

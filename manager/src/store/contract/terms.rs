@@ -152,7 +152,6 @@ fn alice() -> NewUser {
             from: Some(UnixTime(100)),
             until: Some(UnixTime(200)),
             bytes: Some(100),
-            used: 0,
         }),
         created_at: UnixTime(5),
     }

@@ -7,6 +7,7 @@ mod nonces;
 mod operators;
 mod presence;
 mod tables;
+mod usage;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -20,7 +21,9 @@ use std::{
 use async_trait::async_trait;
 use rand::RngExt;
 use redb::Database;
-use titan_proto::control::{NodeId, PopId, UserName};
+use titan_proto::control::{
+    NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream, UsageTotals, UserName,
+};
 use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::{error::StoreError, limits};
@@ -28,7 +31,7 @@ use crate::{error::StoreError, limits};
 use super::{
     Added, AdminToken, Block, BlockId, Digest, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop,
     NewUser, Node, NodeLocation, NonceClaim, Pop, PopPresence, Reservation, Result, SecretHash,
-    Store, TokenRemoved, UnixTime, User, UserChange, UserUpdated,
+    Standing, Store, TokenRemoved, UnixTime, Usage, UsageApplied, User, UserChange, UserUpdated,
 };
 use nonces::Nonces;
 use presence::Presence;
@@ -108,6 +111,7 @@ impl Store for EmbeddedStore {
             }
             let user = user.with_version(writer.next_version()?);
             writer.put(USERS, name.as_str(), &user)?;
+            usage::forget_totals(writer, &name)?;
             Ok(Some(user))
         })
         .await
@@ -139,10 +143,14 @@ impl Store for EmbeddedStore {
             if expected.is_some_and(|expected| expected != user.version) {
                 return Ok(UserUpdated::Conflict(user.version));
             }
+            let begins_anew = change.begins_package_anew(&user);
             let user = match change.apply(user, writer.next_version()?) {
                 Ok(user) => user,
                 Err(error) => return Ok(UserUpdated::Refused(error)),
             };
+            if begins_anew {
+                usage::restart_package(writer, &name)?;
+            }
             writer.put(USERS, name.as_str(), &user)?;
             Ok(UserUpdated::Done(user))
         })
@@ -420,6 +428,56 @@ impl Store for EmbeddedStore {
 
     async fn locate_nodes(&self, ids: &[NodeId]) -> Result<Vec<Option<NodeLocation>>> {
         Ok(self.with_presence(|presence, now| presence.locate(ids, now)))
+    }
+
+    async fn apply_usage(
+        &self,
+        pop: &PopId,
+        stream: UsageStream,
+        batch: UsageBatch,
+    ) -> Result<UsageApplied> {
+        let (pop, of) = (pop.clone(), pop.clone());
+        // A repetition costs no wait for the disk.
+        let last = self.read(move |reader| usage::last(reader, &of, stream));
+        let last = last.await?;
+        if batch.sequence <= last {
+            return Ok(UsageApplied::Repeated(last));
+        }
+        self.write(move |writer| usage::apply(writer, &pop, stream, &batch))
+            .await
+    }
+
+    async fn usage(&self, name: &UserName) -> Result<Option<Usage>> {
+        let name = name.clone();
+        self.read(move |reader| usage::read(reader, &name)).await
+    }
+
+    async fn usage_series(
+        &self,
+        name: &UserName,
+        resolution: UsageResolution,
+        from: UnixTime,
+        until: UnixTime,
+    ) -> Result<Vec<UsagePoint>> {
+        let name = name.clone();
+        self.read(move |reader| usage::series(reader, &name, resolution, from, until))
+            .await
+    }
+
+    async fn top_usage(
+        &self,
+        resolution: UsageResolution,
+        from: UnixTime,
+        limit: usize,
+    ) -> Result<Vec<(UserName, UsageTotals)>> {
+        self.read(move |reader| usage::top(reader, resolution, from, limit))
+            .await
+    }
+
+    async fn standings(&self, names: &[UserName]) -> Result<Vec<Standing>> {
+        let names = names.to_vec();
+        self.read(move |reader| usage::standings(reader, &names))
+            .await
     }
 
     async fn challenge_key(&self) -> Result<[u8; 32]> {

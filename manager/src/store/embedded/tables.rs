@@ -40,7 +40,7 @@ const SECRETS: TableDefinition<&str, [u8; 32]> = TableDefinition::new("secrets")
 const SIGNING_KEY: &str = "signing_key";
 
 /// One consistent view of the tables.
-pub(super) struct Reader(ReadTransaction);
+pub(super) struct Reader(pub(super) ReadTransaction);
 
 impl Reader {
     pub(super) fn begin(database: &Database) -> Result<Self> {
@@ -75,7 +75,7 @@ impl Reader {
 }
 
 /// The one write transaction of the moment. Nothing of it is kept unless [`Writer::commit`] returns.
-pub(super) struct Writer(WriteTransaction);
+pub(super) struct Writer(pub(super) WriteTransaction);
 
 impl Writer {
     /// Waits for the writer before.
@@ -109,7 +109,7 @@ impl Writer {
         ] {
             self.0.open_table(table)?;
         }
-        Ok(())
+        super::usage::prepare(self)
     }
 
     pub(super) fn get<T: DeserializeOwned>(&self, table: Records, key: &str) -> Result<Option<T>> {

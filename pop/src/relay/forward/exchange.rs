@@ -15,6 +15,7 @@ use crate::{
         link::{client_gone, half_open},
     },
     tunnel::{Core, Session},
+    users::Metered,
 };
 
 /// How far an exchange has come.
@@ -55,6 +56,7 @@ pub(super) struct Exchange<'a> {
     pub(super) linger: Linger,
     /// What another edge would need beyond the head, until the server has said something.
     pub(super) kept: KeptContent,
+    meter: Metered,
     order: &'a RequestOrder,
     open_by: Instant,
     milestones: Cell<Milestones>,
@@ -76,6 +78,7 @@ impl<'a> Exchange<'a> {
             session,
             linger: Linger::new(core.config.linger()),
             kept: KeptContent::new(core),
+            meter: core.meters.hold(&order.user),
             order,
             open_by,
             milestones: Cell::default(),
@@ -124,7 +127,15 @@ impl<'a> Exchange<'a> {
         let sent = before + bytes as u64;
         self.note(|milestones| milestones.sent = sent);
         let counted = self.order.counted.max(before);
-        self.core.metrics.bytes_up.add(sent.saturating_sub(counted));
+        let new = sent.saturating_sub(counted);
+        self.core.metrics.bytes_up.add(new);
+        self.meter.count_up(new);
+    }
+
+    /// Counts bytes of the response that the client's socket has taken.
+    pub(super) fn count_down(&self, bytes: usize) {
+        self.core.metrics.bytes_down.add(bytes as u64);
+        self.meter.count_down(bytes as u64);
     }
 
     /// Whether the client's connection can serve another request behind a response that begins

@@ -23,7 +23,7 @@ mod response;
 use std::{rc::Rc, time::Instant};
 
 use titan_proto::{
-    control::ReplyMode,
+    control::{ReplyMode, UserName},
     http::{Persistence, error_response},
     mux::Reset,
     reason::Reason,
@@ -116,7 +116,7 @@ async fn attempt(
     drop(exchange);
     match outcome {
         Ok(Done::Switched) => {
-            switch(core, client, origin);
+            switch(core, client, origin, &order.user);
             Attempt::Over(None)
         }
         Ok(Done::Complete(persistence, end)) => {
@@ -213,15 +213,16 @@ async fn answer(
 }
 
 /// Leaves the connection to the two ends, which speak WebSocket from here on.
-fn switch(core: &Rc<Core>, client: Client, origin: Origin) {
+fn switch(core: &Rc<Core>, client: Client, origin: Origin, user: &UserName) {
     let (socket, bytes) = client.into_parts();
-    core.metrics.bytes_up.add(bytes.len() as u64);
     let link = Link::resume(
         Rc::clone(core),
         socket,
         origin.session,
+        core.meters.hold(user),
         Answer::HttpUpgraded,
     );
+    link.count_up(bytes.len());
     let ended = false;
     let early = Early { bytes, ended };
     spawn_guarded(

@@ -179,7 +179,7 @@ impl Search {
             };
             match chosen.map(|tunnel| Origin::open(core, &tunnel, order)) {
                 Some(Ok(origin)) => {
-                    self.note_found(core);
+                    self.note_found(core, order);
                     return Ok(Found::Here(origin));
                 }
                 Some(Err(error)) => reason = refused(error),
@@ -191,8 +191,10 @@ impl Search {
         Err(reason)
     }
 
-    fn note_found(&self, core: &Core) {
-        if !self.progress.failed.is_empty() {
+    fn note_found(&self, core: &Core, order: &RequestOrder) {
+        if self.progress.failed.is_empty() {
+            core.meters.hold(&order.user).count_session();
+        } else {
             core.metrics.sessions_reopened.inc();
         }
     }

@@ -75,7 +75,7 @@ impl Outgoing {
         let head = self.head.min(sent);
         self.head -= head;
         exchange.session.consumed(sent - head);
-        exchange.core.metrics.bytes_down.add(sent as u64);
+        exchange.count_down(sent);
         if sent > 0 {
             exchange.linger.moved();
             let is_answered = self.is_final || !self.is_empty();
