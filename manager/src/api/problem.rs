@@ -116,6 +116,11 @@ impl From<StoreError> for ApiProblem {
             StoreError::Stopped => {
                 Self::try_later(limits::RETRY_OVERLOAD_S, "the manager is stopping")
             }
+            // The store itself logs when it goes and comes back; a line per request would bury that.
+            error if error.is_passing() => {
+                tracing::debug!(%error, "a request failed");
+                Self::try_later(limits::RETRY_STORE_S, "the store does not answer for now")
+            }
             _ => Self::internal(&error),
         }
     }

@@ -9,6 +9,7 @@
 mod contract;
 mod embedded;
 mod records;
+mod redis;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ pub(crate) use records::{
     AdminToken, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop, NewUser, Node, NodeLocation,
     NonceClaim, Pop, PopPresence, SecretHash, UnixTime, User, UserChange, UserUpdated,
 };
+pub(crate) use redis::RedisStore;
 
 /// Opens the store that `url` names.
 ///
@@ -30,6 +32,7 @@ pub(crate) use records::{
 pub(crate) async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Embedded(path) => Ok(Arc::new(EmbeddedStore::open(path).await?)),
+        StoreUrl::Redis(url) => Ok(Arc::new(RedisStore::open(url).await?)),
     }
 }
 

@@ -213,7 +213,7 @@ pub(crate) struct AdminToken {
 }
 
 /// What a PoP last said about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PopPresence {
     /// Where edges dial it.
     pub(crate) tunnel_url: String,

@@ -283,7 +283,7 @@ async fn tunnels(store: &dyn Store, from: &str) -> u32 {
         .tunnels
 }
 
-fn beat(boot_id: &str, sequence: u64) -> Heartbeat {
+pub(in crate::store) fn beat(boot_id: &str, sequence: u64) -> Heartbeat {
     let presence = PopPresence {
         tunnel_url: "ws://127.0.0.1:8081/tunnel".into(),
         proxy_addr: "127.0.0.1:1080".into(),

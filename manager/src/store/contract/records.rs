@@ -337,7 +337,7 @@ fn pop_id(text: &str) -> PopId {
     text.parse().expect("a PoP id")
 }
 
-fn user(text: &str) -> NewUser {
+pub(in crate::store) fn user(text: &str) -> NewUser {
     NewUser {
         name: name(text),
         password_hash: "hash".into(),
@@ -347,7 +347,7 @@ fn user(text: &str) -> NewUser {
     }
 }
 
-fn node(key: u8) -> Node {
+pub(in crate::store) fn node(key: u8) -> Node {
     Node {
         id: NodeId::from_public_key(&[key; 32]),
         public_key: [key; 32],
