@@ -230,7 +230,7 @@ enum Verdict {
     NotHere,
     /// Perhaps done: the connection broke, or the answer took too long.
     Lost,
-    /// Not done: the server cannot for now.
+    /// Not done: the server cannot for now, or the one that it concerns is away.
     Busy,
     /// Not done: the server does not do such things.
     Refused,
@@ -240,7 +240,7 @@ impl Verdict {
     fn of(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Io => Self::Lost,
-            ErrorKind::ClusterConnectionNotFound => Self::NotHere,
+            ErrorKind::ClusterConnectionNotFound => Self::Busy,
             ErrorKind::Server(
                 ServerErrorKind::Moved
                 | ServerErrorKind::Ask

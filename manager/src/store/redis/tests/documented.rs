@@ -30,6 +30,8 @@ fn table() -> Vec<Kind> {
         .lines()
         .filter(|line| line.starts_with("| `"))
         .map(cells);
+    // Five columns between bars; the page has other tables too.
+    let rows = rows.filter(|cells| cells.len() == 7);
     rows.map(|cells| Kind {
         pattern: cells[1].trim_matches('`').to_owned(),
         redis_type: cells[2].clone(),
