@@ -22,4 +22,4 @@ pub use config::{
     StoreUrl,
 };
 pub use error::{IdentityError, ServerError, StoreError};
-pub use server::{Bootstrap, Server, replace_admin_token};
+pub use server::{Bootstrap, Server, migrate, replace_admin_token};

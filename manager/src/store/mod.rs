@@ -10,6 +10,7 @@ mod contract;
 mod embedded;
 mod records;
 mod redis;
+mod snapshot;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ pub(crate) use records::{
     NonceClaim, Pop, PopPresence, SecretHash, UnixTime, User, UserChange, UserUpdated,
 };
 pub(crate) use redis::RedisStore;
+pub(crate) use snapshot::migrate;
 
 /// Opens the store that `url` names.
 ///

@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// Long enough for a slow machine to finish a test of a store that lives in real time.
-const TTL: Duration = Duration::from_secs(5);
+const TTL: Duration = Duration::from_secs(3);
 
 pub(in crate::store) async fn an_unknown_run_is_asked_for_the_whole_list(fixture: &impl Fixture) {
     let store = &*fixture.store();

@@ -27,6 +27,7 @@ use crate::{error::StoreError, limits};
 use super::{
     AdminToken, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop, NewUser, Node, NodeLocation,
     NonceClaim, Pop, PopPresence, Result, SecretHash, Store, User, UserChange, UserUpdated,
+    snapshot::Snapshot,
 };
 use nonces::Nonces;
 use presence::Presence;
@@ -83,6 +84,14 @@ impl EmbeddedStore {
         })
         .await
         .map_err(stopped)?
+    }
+
+    /// Everything that lasts.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds a table that this version does not know.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot> {
+        self.read(Reader::snapshot).await
     }
 
     fn with_presence<R>(&self, work: impl FnOnce(&mut Presence, Instant) -> R) -> R {

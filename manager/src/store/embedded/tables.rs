@@ -6,7 +6,10 @@ use redb::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{error::StoreError, store::Result};
+use crate::{
+    error::StoreError,
+    store::{Result, snapshot::Snapshot},
+};
 
 /// A table of records: key → JSON.
 pub(super) type Records = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -21,6 +24,9 @@ pub(super) const POPS: Records = Records::new("pops");
 pub(super) const ENROLMENT_KEYS: Records = Records::new("enrolment_keys");
 /// `AdminToken` by id.
 pub(super) const ADMIN_TOKENS: Records = Records::new("admin_tokens");
+
+/// All tables of records.
+const TABLES: [Records; 5] = [USERS, NODES, POPS, ENROLMENT_KEYS, ADMIN_TOKENS];
 
 /// `schema` and `version`, see below.
 const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
@@ -66,6 +72,35 @@ impl Reader {
     pub(super) fn is_empty(&self, table: Records) -> Result<bool> {
         Ok(self.0.open_table(table)?.is_empty()?)
     }
+
+    /// Everything in the file.
+    ///
+    /// # Errors
+    /// There is a table that is not named here, besides the usual.
+    pub(super) fn snapshot(&self) -> Result<Snapshot> {
+        let known = TABLES.map(|table| table.name().to_owned());
+        for table in self.0.list_tables()? {
+            let name = table.name();
+            if !known.iter().any(|known| known == name)
+                && ![COUNTERS.name(), SECRETS.name()].contains(&name)
+            {
+                return Err(StoreError::Unfit(format!(
+                    "table {name} would be left behind"
+                )));
+            }
+        }
+        let version = self.0.open_table(COUNTERS)?.get(VERSION)?;
+        let signing_key = self.0.open_table(SECRETS)?.get(SIGNING_KEY)?;
+        Ok(Snapshot {
+            users: self.list(USERS, None, usize::MAX)?,
+            nodes: self.list(NODES, None, usize::MAX)?,
+            pops: self.list(POPS, None, usize::MAX)?,
+            enrolment_keys: self.list(ENROLMENT_KEYS, None, usize::MAX)?,
+            admin_tokens: self.list(ADMIN_TOKENS, None, usize::MAX)?,
+            signing_key: signing_key.map(|key| key.value()),
+            last_version: version.map_or(0, |version| version.value()),
+        })
+    }
 }
 
 /// The one write transaction of the moment. Nothing of it is kept unless [`Writer::commit`] returns.
@@ -91,7 +126,7 @@ impl Writer {
         }
         counters.insert(key, known)?;
         self.0.open_table(SECRETS)?;
-        for table in [USERS, NODES, POPS, ENROLMENT_KEYS, ADMIN_TOKENS] {
+        for table in TABLES {
             self.0.open_table(table)?;
         }
         Ok(())

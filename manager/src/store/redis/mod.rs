@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod fitness;
+mod import;
 mod keys;
 mod link;
 mod names;

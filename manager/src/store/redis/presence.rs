@@ -153,7 +153,12 @@ impl RedisStore {
     }
 
     /// Puts a whole list aside, piece by piece, so that Redis never works on it for long.
-    pub(super) async fn stage(&self, id: &PopId, staged: &str, heartbeat: &Heartbeat) -> Result<()> {
+    pub(super) async fn stage(
+        &self,
+        id: &PopId,
+        staged: &str,
+        heartbeat: &Heartbeat,
+    ) -> Result<()> {
         let most = heartbeat.connected.len().min(limits::MAX_NODES_PER_POP);
         for piece in heartbeat.connected[..most].chunks(limits::REDIS_BATCH) {
             let keys = [

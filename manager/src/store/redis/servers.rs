@@ -116,7 +116,8 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        let settings = "cluster-enabled yes\ncluster-node-timeout 2000\nappendonly yes\nappendfsync always\n";
+        let settings =
+            "cluster-enabled yes\ncluster-node-timeout 2000\nappendonly yes\nappendfsync always\n";
         // The bus takes port + 10,000 unless told; that one may be taken.
         let bus = || format!("{settings}cluster-port {}\n", free_port());
         let nodes: Vec<Server> = (0..3).map(|_| Server::start(&bus())).collect();
