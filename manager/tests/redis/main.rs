@@ -10,3 +10,4 @@ mod outage;
 mod process;
 mod shared;
 mod startup;
+mod tls;

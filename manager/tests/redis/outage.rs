@@ -32,7 +32,6 @@ async fn create_users(manager: &Manager, token: &str, worker: usize, until: Inst
         }
         let name = format!("user.{worker}.{number}");
         let started = Instant::now();
-        // A password of one's own costs as much as one that is made: hashing sets the pace.
         let (status, body) = manager.post("users", token, json!({"name": name})).await;
         match status {
             201 => {

@@ -228,4 +228,14 @@ pub(super) mod tests {
             .expect("written");
         writer.commit().expect("durable");
     }
+
+    /// Adds a table that this version does not know.
+    pub(in super::super) fn add_table(path: &Path, name: &str) {
+        let database = Database::open(path).expect("a store");
+        let writer = database.begin_write().expect("no other writer");
+        writer
+            .open_table(TableDefinition::<&str, u64>::new(name))
+            .expect("a table");
+        writer.commit().expect("durable");
+    }
 }

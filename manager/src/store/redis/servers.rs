@@ -259,7 +259,8 @@ fn try_ask(port: u16, command: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on, as yet.
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
