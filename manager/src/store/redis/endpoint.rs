@@ -30,7 +30,7 @@ fn server(url: &RedisUrl) -> RedisResult<Source> {
         Some(certificates) => Client::build_with_tls(info, certificates)?,
         None => Client::open(info)?,
     };
-    Ok(Source::Server(client))
+    Ok(Source::Server(Box::new(client)))
 }
 
 fn sentinel(url: &RedisUrl, master: &str) -> RedisResult<Source> {

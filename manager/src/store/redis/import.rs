@@ -125,7 +125,8 @@ impl RedisStore {
             for batch in records.chunks(limits::REDIS_BATCH) {
                 let [records, ids] = self.part(table, shard);
                 let (mut put, mut add) = (cmd("HSET"), cmd("ZADD"));
-                (put.arg(records), add.arg(ids));
+                put.arg(records);
+                add.arg(ids);
                 for (id, record) in batch {
                     put.arg(id).arg(record);
                     add.arg(0).arg(id);

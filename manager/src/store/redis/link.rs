@@ -33,7 +33,7 @@ pub(super) struct Link {
 
 /// Where connections come from.
 pub(super) enum Source {
-    Server(Client),
+    Server(Box<Client>),
     /// Asked for the master's address each time.
     Sentinel(Box<Mutex<SentinelClient>>),
     Cluster(Box<ClusterClient>),

@@ -136,6 +136,42 @@ impl Cluster {
         Self { nodes }
     }
 
+    /// Moves the slot of `key` to another node, with the keys in it; returns that node's place.
+    pub(crate) fn move_slot(&self, key: &str) -> usize {
+        let slot = number(&self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key]));
+        let holds = |node: &Server| {
+            !node
+                .ask(&["CLUSTER", "COUNTKEYSINSLOT", &slot])
+                .starts_with(":0")
+        };
+        let from = self
+            .nodes
+            .iter()
+            .position(holds)
+            .expect("a node with the key");
+        let to = (from + 1) % self.nodes.len();
+        let (source, target) = (&self.nodes[from], &self.nodes[to]);
+        let id = |node: &Server| {
+            node.ask(&["CLUSTER", "MYID"])
+                .lines()
+                .nth(1)
+                .expect("an id")
+                .to_owned()
+        };
+        target.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(source)]);
+        source.ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(target)]);
+        let listed = source.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+        let keys = listed.lines().filter(|line| !line.starts_with(['*', '$']));
+        let port = target.port.to_string();
+        let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        migrate.extend(keys);
+        assert_eq!(source.ask(&migrate), "+OK\r\n");
+        for node in [target, source].into_iter().chain(&self.nodes) {
+            node.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(target)]);
+        }
+        to
+    }
+
     pub(crate) fn url(&self) -> String {
         let hosts = self
             .nodes
@@ -257,6 +293,11 @@ fn try_ask(port: u16, command: &[&str]) -> Option<String> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The number in an answer.
+fn number(answer: &str) -> String {
+    answer.trim_start_matches(':').trim_end().to_owned()
 }
 
 /// A port that nobody listens on, as yet.

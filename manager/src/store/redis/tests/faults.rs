@@ -210,6 +210,31 @@ async fn a_cluster_goes_on_when_a_node_was_away() {
 }
 
 #[tokio::test]
+async fn a_slot_that_moves_is_followed() {
+    let cluster = Cluster::start();
+    let store = RedisStore::open(&fresh(&cluster.url()))
+        .await
+        .expect("a store");
+    let alice = store
+        .create_user(user("alice"))
+        .await
+        .expect("write")
+        .expect("new");
+    let to = cluster.move_slot(&store.names.records(USERS, USERS.shard_of("alice")));
+    assert_eq!(
+        store.user(&alice.name).await.expect("read"),
+        Some(alice.clone())
+    );
+    assert!(store.delete_user(&alice.name).await.expect("write"));
+    let records = store.names.records(USERS, USERS.shard_of("alice"));
+    assert_eq!(
+        cluster.nodes[to].ask(&["EXISTS", &records]),
+        ":0\r\n",
+        "and answers for the slot"
+    );
+}
+
+#[tokio::test]
 async fn the_replica_that_takes_over_is_found() {
     let watched = Watched::start();
     let store = RedisStore::open(&fresh(&watched.url()))

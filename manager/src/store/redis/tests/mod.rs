@@ -3,6 +3,7 @@
 mod contract;
 mod documented;
 mod faults;
+mod presence;
 
 use std::sync::{
     LazyLock,
