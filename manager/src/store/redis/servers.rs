@@ -115,9 +115,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn start() -> Self {
-        let settings =
-            "cluster-enabled yes\ncluster-node-timeout 2000\nappendonly yes\nappendfsync always\n";
+    /// A Cluster whose nodes take one another for gone after `node_timeout`.
+    pub(crate) fn start(node_timeout: Duration) -> Self {
+        let settings = format!(
+            "cluster-enabled yes\ncluster-node-timeout {}\nappendonly yes\nappendfsync always\n",
+            node_timeout.as_millis()
+        );
         // The bus takes port + 10,000 unless told; that one may be taken.
         let bus = || format!("{settings}cluster-port {}\n", free_port());
         let nodes: Vec<Server> = (0..3).map(|_| Server::start(&bus())).collect();

@@ -18,8 +18,8 @@ use crate::config::{KeyPrefix, StoreUrl};
 
 /// The server that all tests of this process share, each with keys of its own.
 static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start("appendonly yes"));
-/// The Cluster that all tests of this process share.
-static CLUSTER: LazyLock<Cluster> = LazyLock::new(Cluster::start);
+/// The Cluster that all tests of this process share; patient, where the machine is busy.
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(Duration::from_secs(10)));
 
 /// The URL of a store that nobody has used before.
 fn fresh(url: &str) -> RedisUrl {
