@@ -1,17 +1,20 @@
 //! Configuration: flags over environment over file over defaults, parsed once into types.
 
+mod store_url;
+
 use std::{
-    fmt, io,
+    io,
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::limits;
+
+pub use store_url::{KeyPrefix, RedisKind, RedisPassword, RedisUrl, StoreUrl};
 
 /// How the manager runs; every value is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +71,22 @@ pub struct Settings {
     #[arg(long, env = "TITAN_MANAGER_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// Where users, nodes and PoPs are kept [default: embedded:titan-data/manager.redb]
-    #[arg(long, env = "TITAN_MANAGER_STORE", value_name = "URL")]
+    #[arg(
+        long,
+        env = "TITAN_MANAGER_STORE",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub store: Option<StoreUrl>,
+    /// File that holds the password for Redis; empty: the store's URL has it, or none is needed
+    #[arg(long, env = "TITAN_MANAGER_REDIS_PASSWORD_FILE", value_name = "FILE")]
+    pub redis_password_file: Option<PathBuf>,
+    /// File with the CA certificates (PEM) that Redis is trusted by; empty: those of the system
+    #[arg(long, env = "TITAN_MANAGER_REDIS_CA_FILE", value_name = "FILE")]
+    pub redis_ca_file: Option<PathBuf>,
+    /// What every key in Redis begins with [default: titan:]
+    #[arg(long, env = "TITAN_MANAGER_REDIS_PREFIX", value_name = "TEXT")]
+    pub redis_prefix: Option<KeyPrefix>,
     /// File that receives the admin token when the store has none yet [default: titan-data/admin-token]
     #[arg(long, env = "TITAN_MANAGER_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
@@ -112,6 +129,9 @@ impl Settings {
         Self {
             listen: self.listen.or(under.listen),
             store: self.store.or(under.store),
+            redis_password_file: self.redis_password_file.or(under.redis_password_file),
+            redis_ca_file: self.redis_ca_file.or(under.redis_ca_file),
+            redis_prefix: self.redis_prefix.or(under.redis_prefix),
             admin_token_file: self.admin_token_file.or(under.admin_token_file),
             max_tunnels_per_pop: self.max_tunnels_per_pop.or(under.max_tunnels_per_pop),
             trusted_proxies: self.trusted_proxies.or(under.trusted_proxies),
@@ -123,9 +143,10 @@ impl Settings {
 
     fn into_config(self) -> Result<Config, ConfigError> {
         let default = Config::default();
+        let store = self.store.clone().unwrap_or(default.store);
         let config = Config {
             listen: self.listen.unwrap_or(default.listen),
-            store: self.store.unwrap_or(default.store),
+            store: self.complete(store)?,
             admin_token_file: self.admin_token_file.unwrap_or(default.admin_token_file),
             max_tunnels_per_pop: self
                 .max_tunnels_per_pop
@@ -144,41 +165,45 @@ impl Settings {
         }
         Ok(config)
     }
-}
 
-/// Where the manager's state is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum StoreUrl {
-    /// `embedded:PATH`: one file on this machine, used by one manager at a time.
-    Embedded(PathBuf),
-}
-
-impl FromStr for StoreUrl {
-    type Err = ConfigError;
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        match text.split_once(':') {
-            Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(path.into())),
-            _ => Err(ConfigError::Value(format!(
-                "store {text:?} is not of the form embedded:PATH"
-            ))),
+    /// The store with what is set beside its URL: prefix, password and certificates of a Redis.
+    ///
+    /// # Errors
+    /// A file cannot be read, or there are two passwords.
+    pub fn complete(&self, store: StoreUrl) -> Result<StoreUrl, ConfigError> {
+        let StoreUrl::Redis(mut url) = store else {
+            return Ok(store);
+        };
+        if let Some(path) = named(self.redis_password_file.as_ref()) {
+            if url.password.is_some() {
+                let message = "redis_password_file: the store's URL holds a password already";
+                return Err(ConfigError::Value(message.into()));
+            }
+            let text = String::from_utf8_lossy(&read(path)?).into_owned();
+            url.password = Some(RedisPassword::new(text.trim_end_matches(['\r', '\n'])));
         }
-    }
-}
-
-impl TryFrom<String> for StoreUrl {
-    type Error = ConfigError;
-    fn try_from(text: String) -> Result<Self, ConfigError> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded(path) => write!(f, "embedded:{}", path.display()),
+        if let Some(path) = named(self.redis_ca_file.as_ref()) {
+            if !url.tls {
+                let message = "redis_ca_file: the store's URL asks for no TLS (rediss…)";
+                return Err(ConfigError::Value(message.into()));
+            }
+            url.ca = Some(read(path)?);
         }
+        url.prefix = self.redis_prefix.clone().unwrap_or_default();
+        Ok(StoreUrl::Redis(url))
     }
+}
+
+/// An empty path stands for none, so that a file can name every key.
+fn named(path: Option<&PathBuf>) -> Option<&PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|source| ConfigError::File {
+        path: path.into(),
+        source,
+    })
 }
 
 /// How log lines are written.
@@ -197,7 +222,7 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     File {
-        /// The file named by `--config`.
+        /// The file: that of `--config`, or one named in it.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -245,6 +270,9 @@ mod tests {
         let Settings {
             listen: Some(_),
             store: Some(_),
+            redis_password_file: Some(_),
+            redis_ca_file: Some(_),
+            redis_prefix: Some(_),
             admin_token_file: Some(_),
             max_tunnels_per_pop: Some(_),
             trusted_proxies: Some(_),

@@ -38,6 +38,29 @@ pub enum StoreError {
     /// The runtime is stopping and ran the operation no more.
     #[error("the store is stopping")]
     Stopped,
+    /// Redis does not answer, or says that it cannot for now. Whether a change that was under way
+    /// was made is not known. Worth another try later.
+    #[error("redis does not answer: {0}")]
+    Unavailable(String),
+    /// A record was changed by others each time this change was tried. Nothing was changed.
+    #[error("record {0:?} is changed by too many at once")]
+    Contended(String),
+    /// Redis refused a command that this version relies on.
+    #[error("redis: {0}")]
+    Redis(#[source] Box<redis::RedisError>),
+    /// The store is none that a manager should run on. The operator's to mend.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl StoreError {
+    /// Whether the same operation may well succeed a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Stopped | Self::Unavailable(_) | Self::Contended(_)
+        )
+    }
 }
 
 /// Lets `?` turn each of redb's error types into [`StoreError`].

@@ -17,6 +17,9 @@ mod limits;
 mod server;
 mod store;
 
-pub use config::{Config, ConfigError, LogFormat, Settings, StoreUrl};
+pub use config::{
+    Config, ConfigError, KeyPrefix, LogFormat, RedisKind, RedisPassword, RedisUrl, Settings,
+    StoreUrl,
+};
 pub use error::{IdentityError, ServerError, StoreError};
-pub use server::{Bootstrap, Server, replace_admin_token};
+pub use server::{Bootstrap, Server, migrate, replace_admin_token};

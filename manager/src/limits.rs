@@ -191,6 +191,67 @@ pub(crate) const BACKLOG: u32 = 4096;
 /// Memory for redb's page cache. The default, 1 GiB, is meant for a machine of its own.
 pub(crate) const STORE_CACHE_BYTES: usize = 64 * 1024 * 1024;
 
+/// Seconds after which a caller should ask again when the store did not answer.
+pub(crate) const RETRY_STORE_S: u64 = 1;
+
+/// Oldest Redis that is accepted: the one the tests run on. From 7.0 on scripts are always
+/// replicated by their effects, which those that read the clock rely on.
+pub(crate) const MIN_REDIS_VERSION: (u32, u32) = (7, 0);
+
+/// Time to connect to Redis and log in, a Sentinel's answer included.
+pub(crate) const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time for Redis to answer one command. The slowest, a thousand nodes of a full heartbeat, takes
+/// some milliseconds.
+pub(crate) const REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// After a failed connect everybody is told so for this long, rather than that each of some
+/// hundred requests tries and waits by itself.
+pub(crate) const REDIS_RECONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a command that Redis refused for another node (a slot that has moved, a master that
+/// became a replica) is offered anew, and the pause between two offers. Such a refusal means that
+/// nothing was done.
+pub(crate) const REDIS_REDIRECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// See [`REDIS_REDIRECT_TIMEOUT`].
+pub(crate) const REDIS_REDIRECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Commands that may wait for a connection's writer. All requests of the API together are fewer
+/// than this times the few commands each has in flight; more wait for a place.
+pub(crate) const REDIS_QUEUE: usize = 1024;
+
+/// Commands of one operation that are in flight at a time.
+pub(crate) const REDIS_FAN_OUT: usize = 16;
+
+/// Parts of the table of users and of that of nodes, each in a slot of its own: enough to spread over the
+/// masters of a usual Cluster, few enough to be asked all for a page of a list. Another number is
+/// another format.
+pub(crate) const REDIS_SHARDS: u8 = 16;
+
+/// Attempts at a change of a record that others change at the same time.
+pub(crate) const MAX_CHANGE_ATTEMPTS: usize = 16;
+
+/// Nodes in one command to Redis: it takes about two milliseconds, in which Redis does nothing else.
+pub(crate) const REDIS_BATCH: usize = 1000;
+
+/// Changes in a heartbeat that Redis applies in one step. A PoP with more is asked for its whole
+/// list, which is taken in piece by piece.
+pub(crate) const MAX_HEARTBEAT_CHANGES: usize = 5000;
+
+/// How long it is remembered that a node has been seen on a PoP, and after which time a PoP is
+/// asked for its whole list so that this is renewed. Four chances, should some lists get lost.
+pub(crate) const SIGHTING_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// See [`SIGHTING_LIFETIME`].
+pub(crate) const RESYNC_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// Life of a list of nodes that is being taken in and was left unfinished.
+pub(crate) const STAGED_LIFETIME: Duration = Duration::from_secs(60);
+
+const _: () = assert!(4 * RESYNC_INTERVAL.as_secs() <= SIGHTING_LIFETIME.as_secs());
+const _: () = assert!(
+    REDIS_CONNECT_TIMEOUT.as_millis() + REDIS_RESPONSE_TIMEOUT.as_millis()
+        < REQUEST_TIMEOUT.as_millis()
+);
 const _: () =
     assert!(MIN_PASSWORD_LEN <= MADE_PASSWORD_LEN && MADE_PASSWORD_LEN <= MAX_PASSWORD_LEN);
 const _: () = assert!(DEFAULT_PAGE <= MAX_PAGE && MAX_PAGE <= MAX_SCAN);

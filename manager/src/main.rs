@@ -9,8 +9,8 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::Parser;
-use titan_manager::{Config, LogFormat, Server, Settings, replace_admin_token};
+use clap::{Parser, Subcommand};
+use titan_manager::{Config, LogFormat, Server, Settings, StoreUrl, migrate, replace_admin_token};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +32,30 @@ struct Cli {
     new_admin_token: bool,
     #[command(flatten)]
     settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Copy everything that lasts from an embedded store into an empty Redis, and exit
+    ///
+    /// The other settings for Redis (password file, CA file, prefix) stand before `migrate`.
+    Migrate {
+        /// The store to copy, with no manager running on it
+        #[arg(long, value_name = "embedded:PATH")]
+        from: StoreUrl,
+        /// The Redis to fill
+        #[arg(long, value_name = "URL")]
+        to: StoreUrl,
+    },
+}
+
+/// What the program is asked to do.
+enum Task {
+    Serve,
+    NewAdminToken,
+    Migrate { from: StoreUrl },
 }
 
 fn main() -> ExitCode {
@@ -39,7 +63,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let configured = Config::load(cli.config.as_deref(), cli.settings)
+    let (mut settings, mut task) = (cli.settings, Task::Serve);
+    if let Some(Command::Migrate { from, to }) = cli.command {
+        (settings.store, task) = (Some(to), Task::Migrate { from });
+    } else if cli.new_admin_token {
+        task = Task::NewAdminToken;
+    }
+    let configured = Config::load(cli.config.as_deref(), settings)
         .map_err(anyhow::Error::from)
         .and_then(|config| start_logging(&config).map(|()| config));
     let config = match configured {
@@ -49,7 +79,7 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match run(config, cli.new_admin_token) {
+    match run(config, task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -58,15 +88,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config, new_admin_token: bool) -> anyhow::Result<()> {
+fn run(config: Config, task: Task) -> anyhow::Result<()> {
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        if new_admin_token {
-            let file = config.admin_token_file.clone();
-            return Ok(replace_admin_token(&config, &file).await?);
+        match task {
+            Task::NewAdminToken => {
+                let file = config.admin_token_file.clone();
+                return Ok(replace_admin_token(&config, &file).await?);
+            }
+            Task::Migrate { from } => {
+                println!("copied {}", migrate(&from, &config.store).await?);
+                return Ok(());
+            }
+            Task::Serve => {}
         }
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;

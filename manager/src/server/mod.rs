@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
     api::{self, App},
-    config::Config,
+    config::{Config, StoreUrl},
     error::ServerError,
     identity::{Passwords, TokenSigner},
     limits,
@@ -97,6 +97,16 @@ pub async fn replace_admin_token(
     let store = store::open(&config.store).await?;
     bootstrap::replace_admin_token(&*store, new_token_file).await?;
     Ok(())
+}
+
+/// Copies everything that lasts from the embedded store at `from` into the empty Redis at `to`, and
+/// returns how much that was. No manager may be running on either.
+///
+/// # Errors
+/// The stores are not of these kinds, the source is missing or in use, the target is not empty, or
+/// either failed.
+pub async fn migrate(from: &StoreUrl, to: &StoreUrl) -> Result<String, ServerError> {
+    Ok(store::migrate(from, to).await?.to_string())
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

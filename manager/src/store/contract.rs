@@ -18,6 +18,10 @@ pub(super) trait Fixture {
     fn store(&self) -> Arc<dyn Store>;
     /// Lets `time` pass for the store.
     fn advance(&self, time: Duration) -> impl Future<Output = ()>;
+    /// Looks at what a clause left in the store, where that can be seen.
+    fn inspect(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
 }
 
 /// Makes one test function of each clause of the contract, with `$attribute` on it, each on a fresh
@@ -84,6 +88,7 @@ macro_rules! contract_tests {
         async fn $clause() {
             let fixture = $fixture;
             $crate::store::contract::$part::$clause(&fixture).await;
+            $crate::store::contract::Fixture::inspect(&fixture).await;
         }
     )*};
 }

@@ -12,6 +12,8 @@ mod embedded;
 mod idempotency;
 mod package;
 mod records;
+mod redis;
+mod snapshot;
 mod terms;
 mod usage;
 
@@ -33,6 +35,8 @@ pub(crate) use records::{
     NodeLocation, NonceClaim, Pop, PopPresence, SecretHash, TokenRemoved, UnixTime, User,
     UserChange, UserUpdated,
 };
+pub(crate) use redis::RedisStore;
+pub(crate) use snapshot::migrate;
 pub(crate) use terms::{ChangeError, Labels, merge_labels, merge_limits};
 pub(crate) use usage::{PopShare, Standing, Usage, UsageApplied, kept_for};
 
@@ -43,6 +47,7 @@ pub(crate) use usage::{PopShare, Standing, Usage, UsageApplied, kept_for};
 pub(crate) async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Embedded(path) => Ok(Arc::new(EmbeddedStore::open(path).await?)),
+        StoreUrl::Redis(url) => Ok(Arc::new(RedisStore::open(url).await?)),
     }
 }
 

@@ -279,7 +279,7 @@ pub(crate) enum TokenRemoved {
 }
 
 /// What a PoP last said about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PopPresence {
     /// Where edges dial it.
     pub(crate) tunnel_url: String,

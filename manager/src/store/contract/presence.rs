@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// Long enough for a slow machine to finish a test of a store that lives in real time.
-const TTL: Duration = Duration::from_secs(5);
+const TTL: Duration = Duration::from_secs(3);
 
 pub(in crate::store) async fn an_unknown_run_is_asked_for_the_whole_list(fixture: &impl Fixture) {
     let store = &*fixture.store();
@@ -283,7 +283,7 @@ async fn tunnels(store: &dyn Store, from: &str) -> u32 {
         .tunnels
 }
 
-fn beat(boot_id: &str, sequence: u64) -> Heartbeat {
+pub(in crate::store) fn beat(boot_id: &str, sequence: u64) -> Heartbeat {
     let presence = PopPresence {
         tunnel_url: "ws://127.0.0.1:8081/tunnel".into(),
         proxy_addr: "127.0.0.1:1080".into(),

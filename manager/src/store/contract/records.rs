@@ -338,7 +338,7 @@ fn pop_id(text: &str) -> PopId {
     text.parse().expect("a PoP id")
 }
 
-fn user(text: &str) -> NewUser {
+pub(in crate::store) fn user(text: &str) -> NewUser {
     NewUser {
         name: name(text),
         password_hash: "hash".into(),
@@ -351,7 +351,7 @@ fn user(text: &str) -> NewUser {
     }
 }
 
-fn node(key: u8) -> Node {
+pub(in crate::store) fn node(key: u8) -> Node {
     Node {
         id: NodeId::from_public_key(&[key; 32]),
         public_key: [key; 32],
@@ -362,7 +362,7 @@ fn node(key: u8) -> Node {
     }
 }
 
-pub(super) fn admin_token(id: &str) -> AdminToken {
+pub(in crate::store) fn admin_token(id: &str) -> AdminToken {
     AdminToken {
         id: id.into(),
         secret: SecretHash::new([3; 32]),

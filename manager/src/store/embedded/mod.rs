@@ -32,6 +32,7 @@ use super::{
     Added, AdminToken, Block, BlockId, Digest, EnrolmentKey, Heartbeat, HeartbeatOutcome, LivePop,
     NewUser, Node, NodeLocation, NonceClaim, Pop, PopPresence, Reservation, Result, SecretHash,
     Standing, Store, TokenRemoved, UnixTime, Usage, UsageApplied, User, UserChange, UserUpdated,
+    snapshot::Snapshot,
 };
 use nonces::Nonces;
 use presence::Presence;
@@ -88,6 +89,14 @@ impl EmbeddedStore {
         })
         .await
         .map_err(stopped)?
+    }
+
+    /// Everything that lasts.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds a table that this version does not know.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot> {
+        self.read(Reader::snapshot).await
     }
 
     fn with_presence<R>(&self, work: impl FnOnce(&mut Presence, Instant) -> R) -> R {

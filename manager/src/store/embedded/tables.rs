@@ -6,7 +6,10 @@ use redb::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{error::StoreError, store::Result};
+use crate::{
+    error::StoreError,
+    store::{Result, snapshot::Snapshot},
+};
 
 /// A table of records: key → JSON.
 pub(super) type Records = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -27,6 +30,18 @@ pub(super) const BLOCKS: Records = Records::new("blocks");
 pub(super) const KEYED_REQUESTS: Records = Records::new("keyed_requests");
 /// The keys of `KEYED_REQUESTS`, those first that expire first.
 pub(super) const KEYED_REQUESTS_BY_EXPIRY: Records = Records::new("keyed_requests_by_expiry");
+
+/// All tables of records.
+const TABLES: [Records; 8] = [
+    USERS,
+    NODES,
+    POPS,
+    ENROLMENT_KEYS,
+    ADMIN_TOKENS,
+    BLOCKS,
+    KEYED_REQUESTS,
+    KEYED_REQUESTS_BY_EXPIRY,
+];
 
 /// `schema` and `version`, see below.
 const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
@@ -69,8 +84,51 @@ impl Reader {
         Ok(items)
     }
 
+    /// All records with their keys.
+    fn entries<T: DeserializeOwned>(&self, table: Records) -> Result<Vec<(String, T)>> {
+        let records = self.0.open_table(table)?;
+        let mut entries = Vec::new();
+        for entry in records.iter()? {
+            let (key, value) = entry?;
+            let record = decode(table, key.value(), value.value())?;
+            entries.push((key.value().to_owned(), record));
+        }
+        Ok(entries)
+    }
+
     pub(super) fn is_empty(&self, table: Records) -> Result<bool> {
         Ok(self.0.open_table(table)?.is_empty()?)
+    }
+
+    /// Everything in the file.
+    ///
+    /// # Errors
+    /// There is a table that is not named here, besides the usual.
+    pub(super) fn snapshot(&self) -> Result<Snapshot> {
+        let known = TABLES.map(|table| table.name().to_owned());
+        for table in self.0.list_tables()? {
+            let name = table.name();
+            if !known.iter().any(|known| known == name)
+                && ![COUNTERS.name(), SECRETS.name()].contains(&name)
+            {
+                return Err(StoreError::Unfit(format!(
+                    "table {name} would be left behind"
+                )));
+            }
+        }
+        let version = self.0.open_table(COUNTERS)?.get(VERSION)?;
+        let signing_key = self.0.open_table(SECRETS)?.get(SIGNING_KEY)?;
+        Ok(Snapshot {
+            users: self.list(USERS, None, usize::MAX)?,
+            nodes: self.list(NODES, None, usize::MAX)?,
+            pops: self.list(POPS, None, usize::MAX)?,
+            enrolment_keys: self.list(ENROLMENT_KEYS, None, usize::MAX)?,
+            admin_tokens: self.list(ADMIN_TOKENS, None, usize::MAX)?,
+            blocks: self.list(BLOCKS, None, usize::MAX)?,
+            keyed_requests: self.entries(KEYED_REQUESTS)?,
+            signing_key: signing_key.map(|key| key.value()),
+            last_version: version.map_or(0, |version| version.value()),
+        })
     }
 }
 
@@ -97,16 +155,7 @@ impl Writer {
         }
         counters.insert(key, known)?;
         self.0.open_table(SECRETS)?;
-        for table in [
-            USERS,
-            NODES,
-            POPS,
-            ENROLMENT_KEYS,
-            ADMIN_TOKENS,
-            BLOCKS,
-            KEYED_REQUESTS,
-            KEYED_REQUESTS_BY_EXPIRY,
-        ] {
+        for table in TABLES {
             self.0.open_table(table)?;
         }
         super::usage::prepare(self)
@@ -226,6 +275,16 @@ pub(super) mod tests {
             .expect("a table")
             .insert(SCHEMA.0, number)
             .expect("written");
+        writer.commit().expect("durable");
+    }
+
+    /// Adds a table that this version does not know.
+    pub(in super::super) fn add_table(path: &Path, name: &str) {
+        let database = Database::open(path).expect("a store");
+        let writer = database.begin_write().expect("no other writer");
+        writer
+            .open_table(TableDefinition::<&str, u64>::new(name))
+            .expect("a table");
         writer.commit().expect("durable");
     }
 }

@@ -128,3 +128,17 @@ async fn a_file_of_another_layout_is_left_alone() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_snapshot_leaves_no_table_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("manager.redb");
+    let store = EmbeddedStore::open(&path).await.expect("a new store");
+    store.create_user(alice()).await.expect("write");
+    assert_eq!(store.snapshot().await.expect("read").users.len(), 1);
+    drop(store);
+    tables::tests::add_table(&path, "quotas");
+    let store = EmbeddedStore::open(&path).await.expect("the same store");
+    let error = store.snapshot().await.expect_err("unknown").to_string();
+    assert!(error.contains("quotas"), "{error}");
+}

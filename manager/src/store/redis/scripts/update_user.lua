@@ -1,0 +1,12 @@
+-- KEYS: records, last version. ARGV: name, version as it was read, user as it shall be.
+-- Returns the user's new version, 0 where the user is gone or has another version by now.
+local record = redis.call('HGET', KEYS[1], ARGV[1])
+if not record or string.match(record, '^%d+') ~= ARGV[2] then return 0 end
+-- Never below the clock in milliseconds, as in create_user.lua.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local version = math.max(now, tonumber(redis.call('GET', KEYS[2]) or '0') + 1, tonumber(ARGV[2]) + 1)
+local text = string.format('%.0f', version)
+redis.call('SET', KEYS[2], text)
+redis.call('HSET', KEYS[1], ARGV[1], text .. ' ' .. ARGV[3])
+return version
