@@ -234,6 +234,13 @@ pub(crate) const MAX_CHANGE_ATTEMPTS: usize = 16;
 /// Nodes in one command to Redis: it takes about two milliseconds, in which Redis does nothing else.
 pub(crate) const REDIS_BATCH: usize = 1000;
 
+/// Users of a batch of usage that Redis counts in one step: it takes about three milliseconds.
+pub(crate) const REDIS_USAGE_BATCH: usize = 250;
+
+/// Points past their time, of each length, that one such step finds to be forgotten: some more
+/// than the one that it may have added, so that those of a pause are soon gone.
+pub(crate) const REDIS_POINTS_PRUNED: u64 = 16;
+
 /// Changes in a heartbeat that Redis applies in one step. A PoP with more is asked for its whole
 /// list, which is taken in piece by piece.
 pub(crate) const MAX_HEARTBEAT_CHANGES: usize = 5000;

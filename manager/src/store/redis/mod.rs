@@ -16,6 +16,8 @@ mod pops;
 mod presence;
 mod scripts;
 mod table;
+mod usage;
+mod usage_view;
 mod users;
 
 use std::time::Duration;
@@ -253,38 +255,38 @@ impl Store for RedisStore {
 
     async fn apply_usage(
         &self,
-        _pop: &PopId,
-        _stream: UsageStream,
-        _batch: UsageBatch,
+        pop: &PopId,
+        stream: UsageStream,
+        batch: UsageBatch,
     ) -> Result<UsageApplied> {
-        Err(no_usage())
+        self.count_usage(pop, stream, &batch).await
     }
 
-    async fn usage(&self, _name: &UserName) -> Result<Option<Usage>> {
-        Err(no_usage())
+    async fn usage(&self, name: &UserName) -> Result<Option<Usage>> {
+        self.usage_of(name).await
     }
 
     async fn usage_series(
         &self,
-        _name: &UserName,
-        _resolution: UsageResolution,
-        _from: UnixTime,
-        _until: UnixTime,
+        name: &UserName,
+        resolution: UsageResolution,
+        from: UnixTime,
+        until: UnixTime,
     ) -> Result<Vec<UsagePoint>> {
-        Err(no_usage())
+        self.series_of(name, resolution, from, until).await
     }
 
     async fn top_usage(
         &self,
-        _resolution: UsageResolution,
-        _from: UnixTime,
-        _limit: usize,
+        resolution: UsageResolution,
+        from: UnixTime,
+        limit: usize,
     ) -> Result<Vec<(UserName, UsageTotals)>> {
-        Err(no_usage())
+        self.top_users(resolution, from, limit).await
     }
 
-    async fn standings(&self, _names: &[UserName]) -> Result<Vec<Standing>> {
-        Err(no_usage())
+    async fn standings(&self, names: &[UserName]) -> Result<Vec<Standing>> {
+        self.standings_of(names).await
     }
 
     async fn challenge_key(&self) -> Result<[u8; 32]> {
@@ -294,10 +296,6 @@ impl Store for RedisStore {
     async fn claim_nonce(&self, nonce: [u8; 16], ttl: Duration) -> Result<NonceClaim> {
         self.claim(nonce, ttl).await
     }
-}
-
-fn no_usage() -> crate::error::StoreError {
-    crate::error::StoreError::Unfit("usage is not counted on Redis".into())
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! The part in braces decides in which slot of a Cluster a key lies: keys that one script works on
 //! have it in common.
 
+use std::fmt::Display;
+
 use sha2::{Digest, Sha256};
-use titan_proto::control::{NodeId, PopId};
+use titan_proto::control::{NodeId, PopId, UsageResolution};
 
 use crate::{config::KeyPrefix, limits};
 
@@ -90,6 +92,37 @@ impl Names {
     /// Number: the last version that was given to a user of this part of the table.
     pub(super) fn user_version(&self, shard: u8) -> String {
         self.key(&format!("{{{}:{shard}}}:version", USERS.name))
+    }
+
+    /// Hash: what was counted for a user, and what each PoP said last about them.
+    pub(super) fn usage(&self, shard: u8, user: &str) -> String {
+        self.key(&format!("{{{}:{shard}}}:usage:{user}", USERS.name))
+    }
+
+    /// Hash: PoP and stream → how far its batches are counted for the users of this part.
+    pub(super) fn usage_counted(&self, shard: u8) -> String {
+        self.key(&format!("{{{}:{shard}}}:counted", USERS.name))
+    }
+
+    /// Sorted set: the begins of the points of this length in which users of this part relayed.
+    pub(super) fn usage_points(&self, shard: u8, resolution: UsageResolution) -> String {
+        self.key(&format!("{{{}:{shard}}}:points:{resolution}", USERS.name))
+    }
+
+    /// Hash: user → what they relayed in this point.
+    pub(super) fn usage_point(
+        &self,
+        shard: u8,
+        resolution: UsageResolution,
+        start: impl Display,
+    ) -> String {
+        let points = self.usage_points(shard, resolution);
+        format!("{points}:{start}")
+    }
+
+    /// Hash: stream → the last sequence that is counted, and `current` → the one that began last.
+    pub(super) fn usage_streams(&self, pop: &PopId) -> String {
+        self.key(&format!("{{pop:{pop}}}:streams"))
     }
 
     /// Text: the Ed25519 seed that tunnel tokens are signed with.

@@ -70,4 +70,14 @@ scripts! {
     EXPECT = "expect";
     /// The key for challenges of this run of the server.
     CHALLENGE_KEY = "challenge_key";
+    /// Counts some users of a batch of usage.
+    USAGE_COUNT = "usage_count";
+    /// Raises the sequence of a PoP's stream of usage.
+    USAGE_ADVANCE = "usage_advance";
+    /// Forgets points of usage.
+    USAGE_PRUNE = "usage_prune";
+    /// What points say of one user.
+    USAGE_SERIES = "usage_series";
+    /// Users, and what was counted since their packages began.
+    USAGE_STANDINGS = "usage_standings";
 }

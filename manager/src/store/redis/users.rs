@@ -24,7 +24,11 @@ impl RedisStore {
         let user = user.with_version(NO_VERSION);
         let (name, shard) = (user.name.as_str(), USERS.shard_of(user.name.as_str()));
         let [records, ids] = self.part(USERS, shard);
-        let call = ScriptCall::new(&CREATE_USER, [records, ids, self.names.user_version(shard)]);
+        let (version, usage) = (
+            self.names.user_version(shard),
+            self.names.usage(shard, name),
+        );
+        let call = ScriptCall::new(&CREATE_USER, [records, ids, version, usage]);
         let version: u64 = self
             .link
             .run(call.arg(name).arg(encode(USERS, name, &user)?))
@@ -59,7 +63,7 @@ impl RedisStore {
             if expected.is_some_and(|expected| expected != user.version) {
                 return Ok(UserUpdated::Conflict(user.version));
             }
-            let read = user.version;
+            let (read, begins_anew) = (user.version, change.begins_package_anew(&user));
             let user = match change.clone().apply(user, NO_VERSION) {
                 Ok(user) => user,
                 Err(error) => return Ok(UserUpdated::Refused(error)),
@@ -68,9 +72,13 @@ impl RedisStore {
             let keys = [
                 self.names.records(USERS, shard),
                 self.names.user_version(shard),
+                self.names.usage(shard, name),
             ];
             let call = ScriptCall::new(&UPDATE_USER, keys).arg(name).number(read);
-            let version: u64 = self.link.run(call.arg(encode(USERS, name, &user)?)).await?;
+            let call = call
+                .arg(encode(USERS, name, &user)?)
+                .number(begins_anew.into());
+            let version: u64 = self.link.run(call).await?;
             if version != NO_VERSION {
                 return Ok(UserUpdated::Done(User { version, ..user }));
             }
@@ -92,7 +100,8 @@ pub(super) fn text_form(user: &User) -> Result<String> {
     ))
 }
 
-fn parse(name: &str, raw: &str) -> Result<User> {
+/// The user of a text form.
+pub(super) fn parse(name: &str, raw: &str) -> Result<User> {
     let (version, json) = raw.split_once(' ').unwrap_or_default();
     let user: User = decode(USERS, name, json)?;
     let version = version.parse().map_err(|_| {

@@ -1,4 +1,5 @@
--- KEYS: records, last version. ARGV: name, version as it was read, user as it shall be.
+-- KEYS: records, last version, usage of the user.
+-- ARGV: name, version as it was read, user as it shall be, whether the package begins anew (1 or 0).
 -- Returns the user's new version, 0 where the user is gone or has another version by now.
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 if not record or string.match(record, '^%d+') ~= ARGV[2] then return 0 end
@@ -9,4 +10,5 @@ local version = math.max(now, tonumber(redis.call('GET', KEYS[2]) or '0') + 1, t
 local text = string.format('%.0f', version)
 redis.call('SET', KEYS[2], text)
 redis.call('HSET', KEYS[1], ARGV[1], text .. ' ' .. ARGV[3])
+if ARGV[4] == '1' then redis.call('HDEL', KEYS[3], 'package-up', 'package-down', 'package-sessions') end
 return version

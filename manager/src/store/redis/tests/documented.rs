@@ -161,6 +161,14 @@ async fn every_kind_of_key_is_documented_and_every_documented_kind_exists() {
         .reserve_request(request, request, created_at)
         .await
         .expect("write");
+    store
+        .apply_usage(
+            &pop,
+            UsageStream::new([1; 16]),
+            usage::batch(1, 5, &["alice"]),
+        )
+        .await
+        .expect("write");
     store.signing_key([1; 32]).await.expect("write");
     store.challenge_key().await.expect("write");
     let ttl = Duration::from_secs(60);

@@ -4,6 +4,7 @@ mod contract;
 mod documented;
 mod faults;
 mod presence;
+mod usage;
 
 use std::sync::{
     LazyLock,
