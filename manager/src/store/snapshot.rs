@@ -2,9 +2,13 @@
 
 use std::fmt;
 
+use titan_proto::control::{
+    PopId, UsagePoint, UsageResolution, UsageStream, UsageTotals, UserName,
+};
+
 use super::{
-    AdminToken, Block, EmbeddedStore, EnrolmentKey, KeyedRequest, Node, Pop, RedisStore, Result,
-    User,
+    AdminToken, Block, EmbeddedStore, EnrolmentKey, KeyedRequest, Node, Pop, PopShare, RedisStore,
+    Result, User,
 };
 use crate::{config::StoreUrl, error::StoreError};
 
@@ -20,10 +24,43 @@ pub(crate) struct Snapshot {
     pub(crate) blocks: Vec<Block>,
     /// By the digests of their keys, in hexadecimal digits.
     pub(crate) keyed_requests: Vec<(String, KeyedRequest)>,
+    pub(crate) usage: UsageSnapshot,
     /// Absent where no manager has run on the store yet.
     pub(crate) signing_key: Option<[u8; 32]>,
     /// The last version that was given to any user, also to one that is gone.
     pub(crate) last_version: u64,
+}
+
+/// What was counted, also for users who are gone.
+#[derive(Debug, Default)]
+pub(crate) struct UsageSnapshot {
+    pub(crate) totals: Vec<CountedTotals>,
+    /// The last sequence that was counted of each stream of each PoP.
+    pub(crate) streams: Vec<(PopId, UsageStream, u64)>,
+    /// The stream of each PoP that began last.
+    pub(crate) current: Vec<(PopId, UsageStream)>,
+    pub(crate) shares: Vec<CountedShare>,
+    pub(crate) points: Vec<(UserName, UsageResolution, UsagePoint)>,
+}
+
+/// A user's totals.
+#[derive(Debug)]
+pub(crate) struct CountedTotals {
+    pub(crate) name: UserName,
+    /// Since the user was created.
+    pub(crate) total: UsageTotals,
+    /// Since the user's package began.
+    pub(crate) package: UsageTotals,
+}
+
+/// What a PoP said last about a user.
+#[derive(Debug)]
+pub(crate) struct CountedShare {
+    pub(crate) name: UserName,
+    /// The stream in which it was said.
+    pub(crate) stream: UsageStream,
+    /// With the number of sessions as it was said, whether or not the stream has ended since.
+    pub(crate) share: PopShare,
 }
 
 /// How many of everything there are.
@@ -37,13 +74,14 @@ impl fmt::Display for Snapshot {
             admin_tokens,
             blocks,
             keyed_requests,
+            usage,
             signing_key,
             last_version: _,
         } = self;
         write!(
             f,
             "{} users, {} nodes, {} PoPs, {} enrolment keys, {} admin tokens, {} blocks, \
-             {} keyed requests, {} signing key",
+             {} keyed requests, usage of {} users, {} signing key",
             users.len(),
             nodes.len(),
             pops.len(),
@@ -51,6 +89,7 @@ impl fmt::Display for Snapshot {
             admin_tokens.len(),
             blocks.len(),
             keyed_requests.len(),
+            usage.totals.len(),
             if signing_key.is_some() { "1" } else { "no" },
         )
     }

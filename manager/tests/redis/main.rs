@@ -6,6 +6,7 @@
 mod servers;
 
 mod edge;
+mod migration;
 mod outage;
 mod process;
 mod shared;

@@ -124,7 +124,7 @@ async fn a_migration_carries_everything_and_only_into_an_empty_redis() {
     assert_eq!(
         out,
         "copied 2 users, 1 nodes, 1 PoPs, 1 enrolment keys, 1 admin tokens, 0 blocks, \
-         0 keyed requests, 1 signing key\n"
+         0 keyed requests, usage of 0 users, 1 signing key\n"
     );
 
     let manager = Manager::start(&redis.url());

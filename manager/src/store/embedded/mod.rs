@@ -8,6 +8,7 @@ mod operators;
 mod presence;
 mod tables;
 mod usage;
+mod usage_snapshot;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},

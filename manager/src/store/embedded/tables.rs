@@ -6,6 +6,7 @@ use redb::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::{usage, usage_snapshot};
 use crate::{
     error::StoreError,
     store::{Result, snapshot::Snapshot},
@@ -105,17 +106,7 @@ impl Reader {
     /// # Errors
     /// There is a table that is not named here, besides the usual.
     pub(super) fn snapshot(&self) -> Result<Snapshot> {
-        let known = TABLES.map(|table| table.name().to_owned());
-        for table in self.0.list_tables()? {
-            let name = table.name();
-            if !known.iter().any(|known| known == name)
-                && ![COUNTERS.name(), SECRETS.name()].contains(&name)
-            {
-                return Err(StoreError::Unfit(format!(
-                    "table {name} would be left behind"
-                )));
-            }
-        }
+        self.check_tables()?;
         let version = self.0.open_table(COUNTERS)?.get(VERSION)?;
         let signing_key = self.0.open_table(SECRETS)?.get(SIGNING_KEY)?;
         Ok(Snapshot {
@@ -126,9 +117,28 @@ impl Reader {
             admin_tokens: self.list(ADMIN_TOKENS, None, usize::MAX)?,
             blocks: self.list(BLOCKS, None, usize::MAX)?,
             keyed_requests: self.entries(KEYED_REQUESTS)?,
+            usage: usage_snapshot::snapshot(self)?,
             signing_key: signing_key.map(|key| key.value()),
             last_version: version.map_or(0, |version| version.value()),
         })
+    }
+
+    fn check_tables(&self) -> Result<()> {
+        let records = TABLES.map(|table| table.name().to_owned());
+        let others = [COUNTERS.name().to_owned(), SECRETS.name().to_owned()];
+        let known: Vec<_> = records
+            .into_iter()
+            .chain(others)
+            .chain(usage::tables())
+            .collect();
+        for table in self.0.list_tables()? {
+            let name = table.name();
+            if !known.iter().any(|known| known == name) {
+                let message = format!("table {name} would be left behind");
+                return Err(StoreError::Unfit(message));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -158,7 +168,7 @@ impl Writer {
         for table in TABLES {
             self.0.open_table(table)?;
         }
-        super::usage::prepare(self)
+        usage::prepare(self)
     }
 
     pub(super) fn get<T: DeserializeOwned>(&self, table: Records, key: &str) -> Result<Option<T>> {

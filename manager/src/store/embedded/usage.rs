@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, TableHandle};
 use titan_proto::control::{
     PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream, UsageTotals, UserName, UserUsage,
 };
@@ -18,20 +18,23 @@ use super::{
 use crate::limits::PRUNED_AT_ONCE;
 
 /// Bytes up, bytes down, sessions.
-type Sums = (u64, u64, u64);
+pub(super) type Sums = (u64, u64, u64);
 /// Stream, time, bytes up, bytes down, sessions running.
-type Share = ([u8; 16], u64, u64, u64, u64);
+pub(super) type Share = ([u8; 16], u64, u64, u64, u64);
 
 /// Since the user was created, and since the user's package began, by user.
-const TOTALS: TableDefinition<&str, (Sums, Sums)> = TableDefinition::new("usage_totals");
+pub(super) const TOTALS: TableDefinition<&str, (Sums, Sums)> = TableDefinition::new("usage_totals");
 /// The last sequence that was counted, by PoP and stream.
-const STREAMS: TableDefinition<(&str, [u8; 16]), u64> = TableDefinition::new("usage_streams");
+pub(super) const STREAMS: TableDefinition<(&str, [u8; 16]), u64> =
+    TableDefinition::new("usage_streams");
 /// The stream that began last, by PoP.
-const CURRENT: TableDefinition<&str, [u8; 16]> = TableDefinition::new("usage_current");
+pub(super) const CURRENT: TableDefinition<&str, [u8; 16]> = TableDefinition::new("usage_current");
 /// What was said last, by user and PoP.
-const SHARES: TableDefinition<(&str, &str), Share> = TableDefinition::new("usage_shares");
+pub(super) const SHARES: TableDefinition<(&str, &str), Share> =
+    TableDefinition::new("usage_shares");
 /// Points by their length in seconds, their begin and the user.
-const POINTS: TableDefinition<(u64, u64, &str), Sums> = TableDefinition::new("usage_points");
+pub(super) const POINTS: TableDefinition<(u64, u64, &str), Sums> =
+    TableDefinition::new("usage_points");
 
 /// Makes the tables of a new file.
 pub(super) fn prepare(writer: &Writer) -> Result<()> {
@@ -41,6 +44,18 @@ pub(super) fn prepare(writer: &Writer) -> Result<()> {
     writer.0.open_table(SHARES)?;
     writer.0.open_table(POINTS)?;
     Ok(())
+}
+
+/// The names of the tables.
+pub(super) fn tables() -> [String; 5] {
+    let names = [
+        TOTALS.name(),
+        STREAMS.name(),
+        CURRENT.name(),
+        SHARES.name(),
+        POINTS.name(),
+    ];
+    names.map(str::to_owned)
 }
 
 /// The last sequence of a stream that is counted, 0 where none is.
@@ -283,7 +298,7 @@ fn sum(sums: Sums, more: &UsageTotals) -> Sums {
     (totals.up_bytes, totals.down_bytes, totals.sessions)
 }
 
-fn totals_of((up_bytes, down_bytes, sessions): Sums) -> UsageTotals {
+pub(super) fn totals_of((up_bytes, down_bytes, sessions): Sums) -> UsageTotals {
     UsageTotals {
         up_bytes,
         down_bytes,

@@ -82,6 +82,7 @@ impl RedisStore {
             admin_tokens,
             blocks,
             keyed_requests,
+            usage,
             signing_key,
             last_version,
         } = snapshot;
@@ -106,6 +107,7 @@ impl RedisStore {
         let block_id = |block: &Block| BlockId::of(&block.target).as_str().to_owned();
         self.put(BLOCKS, texts(BLOCKS, blocks, block_id)?).await?;
         self.put_requests(keyed_requests).await?;
+        self.put_usage(usage).await?;
         for shard in 0..USERS.shards {
             let set = cmd("SET")
                 .arg(self.names.user_version(shard))

@@ -17,6 +17,7 @@ mod presence;
 mod scripts;
 mod table;
 mod usage;
+mod usage_import;
 mod usage_view;
 mod users;
 
