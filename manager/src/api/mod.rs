@@ -1,6 +1,7 @@
 //! The HTTP API: routes, and what every request passes before and after them.
 
 mod auth;
+mod events;
 mod extract;
 mod guard;
 mod health;
@@ -26,6 +27,7 @@ use crate::{
     limits,
     store::Store,
 };
+use events::Events;
 use problem::ApiProblem;
 
 /// What handlers work with.
@@ -35,9 +37,12 @@ pub(crate) struct App {
     pub(crate) passwords: Passwords,
     pub(crate) signer: Arc<TokenSigner>,
     pub(crate) max_tunnels_per_pop: u32,
+    /// What wakes the PoPs that wait for events.
+    pub(crate) events: Events,
     requests: Arc<Semaphore>,
     anonymous_requests: Arc<Semaphore>,
     heartbeats: Arc<Semaphore>,
+    event_waits: Arc<Semaphore>,
 }
 
 impl App {
@@ -52,9 +57,11 @@ impl App {
             passwords,
             signer: Arc::new(signer),
             max_tunnels_per_pop,
+            events: Events::default(),
             requests: Arc::new(Semaphore::new(limits::MAX_REQUESTS)),
             anonymous_requests: Arc::new(Semaphore::new(limits::MAX_ANONYMOUS_REQUESTS)),
             heartbeats: Arc::new(Semaphore::new(limits::MAX_HEARTBEATS)),
+            event_waits: Arc::new(Semaphore::new(limits::MAX_EVENT_WAITS)),
         }
     }
 }
@@ -87,6 +94,7 @@ fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::show_node, nodes::delete_node))
+        .routes(routes!(nodes::kick_node))
         .routes(routes!(nodes::enrol_node))
         .routes(routes!(nodes::challenge_node))
         .routes(routes!(nodes::assign_node))
@@ -99,6 +107,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(keys::delete_enrolment_key))
         .routes(heartbeat)
         .routes(routes!(pop_facing::user_for_pop))
+        .routes(routes!(events::events_for_pop))
 }
 
 async fn no_such_route() -> ApiProblem {

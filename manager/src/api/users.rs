@@ -144,6 +144,7 @@ pub(super) async fn update_user(
     };
     match app.store.update_user(&name, expected, change).await? {
         UserUpdated::Done(user) => {
+            app.events.nudge();
             tracing::debug!(user = %user.name, version = user.version, "user changed");
             Ok((etag(user.version), Json(view(user))))
         }
@@ -172,6 +173,7 @@ pub(super) async fn delete_user(
     if !app.store.delete_user(&name).await? {
         return Err(unknown());
     }
+    app.events.nudge();
     tracing::debug!(user = %name, "user removed");
     Ok(StatusCode::NO_CONTENT)
 }

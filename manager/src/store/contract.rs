@@ -2,6 +2,7 @@
 //!
 //! A store's own tests implement [`Fixture`] and call [`contract_tests!`] once.
 
+pub(super) mod events;
 pub(super) mod presence;
 pub(super) mod records;
 
@@ -36,6 +37,11 @@ macro_rules! contract_tests {
             the_first_admin_token_is_made_once
             replaced_admin_tokens_are_gone
             the_signing_key_stays
+        });
+        $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], events {
+            what_pops_must_hear_is_told_in_order
+            what_changed_nothing_is_not_told
+            a_cursor_from_elsewhere_is_a_gap
         });
         $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], presence {
             an_unknown_run_is_asked_for_the_whole_list

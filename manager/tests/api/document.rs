@@ -19,6 +19,7 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/nodes",
     "GET /api/v1/nodes/{id}",
     "DELETE /api/v1/nodes/{id}",
+    "POST /api/v1/nodes/{id}/kick",
     "GET /api/v1/pops",
     "POST /api/v1/pops",
     "GET /api/v1/pops/{id}",
@@ -31,6 +32,7 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/nodes/{id}/assignment",
     "POST /api/v1/pop/heartbeat",
     "GET /api/v1/pop/users/{name}",
+    "GET /api/v1/pop/events",
 ];
 
 const METHODS: [Method; 5] = [
@@ -228,7 +230,9 @@ impl Document {
         }
         if let Some(choices) = schema["oneOf"].as_array() {
             let null_is_fine = choices.iter().any(|choice| choice["type"] == "null");
-            let other = choices.iter().find(|choice| choice["type"] != "null");
+            let other = choices
+                .iter()
+                .find(|choice| choice["type"] != "null" && is_of_kind(choice, value));
             return match other {
                 Some(choice) if !(value.is_null() && null_is_fine) => {
                     self.check_schema(choice, value, what);
@@ -287,6 +291,14 @@ impl Document {
             required.chain(more.into_iter().flatten()).collect(),
         )
     }
+}
+
+/// Whether a choice that fixes some properties, as those of a tagged enum do, fixes them as they are.
+fn is_of_kind(choice: &Value, value: &Value) -> bool {
+    let properties = choice["properties"].as_object().into_iter().flatten();
+    properties
+        .filter_map(|(name, schema)| Some((name, schema["enum"].as_array()?)))
+        .all(|(name, allowed)| allowed.contains(&value[name]))
 }
 
 fn visit(value: &Value, each: &mut impl FnMut(&Value)) {

@@ -2,6 +2,7 @@
 
 mod document;
 mod edges;
+mod events;
 mod harness;
 mod operators;
 mod persistence;

@@ -4,11 +4,13 @@
 //! PoP, edge and manager unknown fields are ignored, so that an older one can talk to a newer one;
 //! in what an operator asks for they are refused, so that nothing is silently left undone.
 
+mod events;
 mod ids;
 mod node;
 mod pop;
 mod user;
 
+pub use events::{Change, Event, EventsPage};
 pub use ids::{IdError, NodeId, PopId, Region, UserName};
 pub use node::{
     Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, EnrolmentKey,
