@@ -47,6 +47,13 @@ pub const TOKEN_LEEWAY_S: u64 = 30;
 /// stay until their heartbeat is missed; this leaves room for three such moments in a row.
 pub const MAX_TUNNELS_PER_NODE: usize = 64;
 
+/// Nodes sent away that a shard remembers: more than an operator sends away one by one within the life
+/// of a token.
+pub const BANISHED_NODES: usize = 1024;
+
+/// How long it does, in seconds: twice the life of a token.
+pub const SENT_AWAY_KEPT_S: u64 = 600;
+
 // ---- Accepting ---------------------------------------------------------------------------------
 
 /// Connections taken from a listener before its task waits on readiness again: enough to amortise
@@ -297,6 +304,16 @@ pub const HEARTBEAT_DEBOUNCE: Duration = Duration::from_millis(75);
 
 /// Longest one request to the manager may take.
 pub const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest the manager may take to answer a request for events, which waits for one: half as long again
+/// as the manager makes it wait.
+pub const EVENTS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause after the first failure to get events; each further one doubles it.
+pub const EVENTS_RETRY_MIN: Duration = Duration::from_millis(200);
+
+/// Longest pause. A change that was made while the manager was away takes effect this much later.
+pub const EVENTS_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Longest a connection to the manager may take to be made.
 pub const MANAGER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -3,6 +3,8 @@
 //! It runs tokio on one thread. Shards tell it what happened ([`Report`]); it tells them what to
 //! know ([`News`](crate::mesh::News)). Nothing here is on the path of a byte.
 
+mod accounts;
+mod events;
 mod heartbeat;
 mod logins;
 mod manager;
@@ -19,14 +21,14 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::manager::Manager;
-use self::{heartbeat::Heartbeat, logins::Logins};
+use self::{events::Follower, heartbeat::Heartbeat, logins::Logins};
 use crate::{
     config::Config,
     directory::ShardId,
     limits::MANAGER_TIMEOUT,
     mesh::{Mesh, News, Report, Status},
     metrics::Metrics,
-    users::LoginKey,
+    users::{Accounts, LoginKey},
 };
 
 /// What the control thread works with.
@@ -48,6 +50,8 @@ pub struct Setup {
     pub advertised: Advertised,
     /// The key of login digests.
     pub login_key: LoginKey,
+    /// The users of the whole PoP.
+    pub accounts: Arc<Accounts>,
     /// How many shards there are.
     pub shards: u16,
 }
@@ -86,6 +90,7 @@ pub async fn run(setup: Setup) {
         status,
         advertised,
         login_key,
+        accounts,
         shards,
     } = setup;
     let (changes, changed) = mpsc::unbounded_channel();
@@ -98,8 +103,18 @@ pub async fn run(setup: Setup) {
         advertised,
     );
     let heartbeat = tokio::spawn(heartbeat.run(changed, stopped));
+    let watch = tokio::spawn(accounts::watch(Arc::clone(&accounts), mesh.clone()));
+    let logins = Logins::new(
+        manager.clone(),
+        mesh.clone(),
+        login_key,
+        Arc::clone(&accounts),
+    );
+    let logins = Arc::new(logins);
+    let follower = Follower::new(manager, mesh.clone(), Arc::clone(&logins), accounts);
+    let follower = tokio::spawn(follower.run());
     let mut control = Control {
-        logins: Arc::new(Logins::new(manager, mesh.clone(), login_key)),
+        logins,
         drain: config.drain(),
         mesh,
         status,
@@ -112,6 +127,8 @@ pub async fn run(setup: Setup) {
         };
         control.hear(report);
     }
+    watch.abort();
+    follower.abort();
     let _ = stop.send(());
     // The last heartbeat says that all nodes are gone.
     let _ = tokio::time::timeout(MANAGER_TIMEOUT, heartbeat).await;
@@ -144,8 +161,10 @@ impl Control {
                 tokio::spawn(Arc::clone(&self.logins).answer(request));
             }
             Report::RefreshUser(name) => {
-                tokio::spawn(Arc::clone(&self.logins).refresh(name));
+                let logins = Arc::clone(&self.logins);
+                tokio::spawn(async move { logins.refresh(&name).await });
             }
+            Report::PackageUsedUp(account) => accounts::announce(&self.mesh, &account),
             Report::ShardEnded(shard) => {
                 self.running.remove(&shard);
             }

@@ -4,18 +4,20 @@ use std::{
     cell::Cell,
     io,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use titan_proto::{mux::Reset, reason::Reason};
 
-use super::{kept::Keeper, linger::Linger};
+use super::{kept::Keeper, linger::Linger, meter::Meter};
 use crate::{
     limits::CLIENT_WATCH,
     mesh::{Answer, Order, Progress},
     metrics::Held,
     net::{Socket, sleep, sleep_until},
     tunnel::{Core, Session},
+    users::Seat,
 };
 
 /// A client and its session.
@@ -31,6 +33,8 @@ pub(super) struct Link {
     pub(super) told: Cell<bool>,
     /// Whether the client has got a byte that came from the target.
     pub(super) answered: Cell<bool>,
+    /// What its user may do.
+    pub(super) meter: Meter,
     /// What another edge would need, until the target has answered.
     pub(super) kept: Keeper,
     open_by: Instant,
@@ -48,7 +52,8 @@ impl Link {
         progress: Progress,
     ) -> Self {
         core.metrics.sessions_opened.inc();
-        let link = Self::with(core, client, session, order.answer, progress.open_by);
+        let meter = Meter::new(&core, Arc::clone(&order.seat));
+        let link = Self::with(core, client, session, meter, order.answer, progress.open_by);
         link.told.set(progress.told);
         Self {
             kept: Keeper::new(&link.core, order, progress),
@@ -57,8 +62,15 @@ impl Link {
     }
 
     /// The same for a session that has been counted, in which the target has answered.
-    pub(super) fn resume(core: Rc<Core>, client: Socket, session: Session, answer: Answer) -> Self {
-        let link = Self::with(core, client, session, answer, Instant::now());
+    pub(super) fn resume(
+        core: Rc<Core>,
+        client: Socket,
+        session: Session,
+        seat: Arc<Seat>,
+        answer: Answer,
+    ) -> Self {
+        let meter = Meter::new(&core, seat);
+        let link = Self::with(core, client, session, meter, answer, Instant::now());
         link.told.set(true);
         link.answered.set(true);
         link
@@ -68,6 +80,7 @@ impl Link {
         core: Rc<Core>,
         client: Socket,
         session: Session,
+        meter: Meter,
         answer: Answer,
         open_by: Instant,
     ) -> Self {
@@ -81,6 +94,7 @@ impl Link {
             told: Cell::new(false),
             answered: Cell::new(false),
             open_by,
+            meter,
             kept: Keeper::default(),
             core,
             _active: active,
@@ -155,6 +169,9 @@ pub(super) enum Broken {
     /// The edge or its tunnel ended the session.
     #[error("the session was reset: {}", .0.reason)]
     Session(Reset),
+    /// Its user may not do any more what it does.
+    #[error("the user's sessions were ended: {0}")]
+    User(Reason),
     /// Half of it had ended, and nothing moved in the other half.
     #[error("nothing moved after one direction had ended")]
     Idle,
@@ -166,6 +183,7 @@ impl Broken {
         match self {
             Self::Client(_) => Reason::ClientGone,
             Self::Session(reset) => reset.reason,
+            Self::User(reason) => *reason,
             Self::Idle => Reason::Idle,
         }
     }

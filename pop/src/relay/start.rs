@@ -102,7 +102,8 @@ fn come_back(core: &Rc<Core>, fd: OwnedFd, order: &Order, progress: &Progress) {
 
 fn run(core: &Rc<Core>, client: Socket, order: Order, progress: Progress, session: Session) {
     tracing::debug!(user = %order.user, target = %order.target, "session");
-    if progress.failed.is_empty() {
+    let is_first = progress.failed.is_empty();
+    if is_first {
         core.metrics.bytes_up.add(order.early.len() as u64);
     } else {
         // What the client has sent so far was counted when it came.
@@ -113,14 +114,17 @@ fn run(core: &Rc<Core>, client: Socket, order: Order, progress: Progress, sessio
         bytes: order.early.clone(),
         ended: progress.ended,
     };
-    let link = |order| Link::new(Rc::clone(core), client, session, order, progress);
-    match order.answer {
+    let (answer, announced) = (order.answer, order.target.clone());
+    let link = Link::new(Rc::clone(core), client, session, order, progress);
+    if is_first {
+        link.meter.moved_up(early.bytes.len());
+    }
+    match answer {
         Answer::Socks5Associate => {
-            let announced = order.target.clone();
-            spawn_guarded("association", udp::run(link(order), reply_mode, announced));
+            spawn_guarded("association", udp::run(link, reply_mode, announced));
         }
         Answer::Socks5 | Answer::HttpConnect | Answer::HttpUpgraded => {
-            spawn_guarded("session", session::run(link(order), reply_mode, early));
+            spawn_guarded("session", session::run(link, reply_mode, early));
         }
     }
 }

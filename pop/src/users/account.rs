@@ -12,7 +12,7 @@ use std::{
     num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -31,6 +31,8 @@ pub struct Account {
     connections: AtomicU32,
     /// Bytes that no shard has taken yet; [`UNMETERED`] for a user without a package.
     left: AtomicU64,
+    /// Whether the addresses of its clients matter.
+    is_bound: AtomicBool,
     /// Looks at it in a row in which it had no connection.
     idle_looks: AtomicU32,
 }
@@ -51,6 +53,8 @@ pub struct Terms {
     pub down: Option<Arc<Bucket>>,
     /// Whether bytes have to be taken from the account before they pass.
     pub is_metered: bool,
+    /// Which package they are of: what was taken of one is worth nothing in the next.
+    pub(super) package: u64,
 }
 
 /// `Account::left` of a user without a package.
@@ -69,6 +73,7 @@ impl Account {
             ended: OnceLock::new(),
             connections: AtomicU32::new(0),
             left: AtomicU64::new(record.bytes_left.unwrap_or(UNMETERED)),
+            is_bound: AtomicBool::new(!record.limits.client_addresses.is_empty()),
             idle_looks: AtomicU32::new(0),
         }
     }
@@ -90,7 +95,8 @@ impl Account {
 
     /// Why a session of a client at this address must end, if it must.
     pub fn verdict(&self, client: IpAddr) -> Option<Reason> {
-        let is_denied = || !allows(&self.state().record, client);
+        let is_bound = self.is_bound.load(Ordering::Relaxed);
+        let is_denied = || is_bound && !allows(&self.state().record, client);
         self.ended()
             .or_else(|| is_denied().then_some(Reason::ClientAddressDenied))
     }
@@ -123,10 +129,13 @@ impl Account {
         let mut state = self.state();
         // A record that says the same as the last one knows nothing of what was relayed since.
         if record.bytes_left != state.record.bytes_left {
+            state.terms.package += 1;
             self.left
                 .store(record.bytes_left.unwrap_or(UNMETERED), Ordering::Relaxed);
         }
         state.terms.apply(record, now);
+        let is_bound = !record.limits.client_addresses.is_empty();
+        self.is_bound.store(is_bound, Ordering::Relaxed);
         state.record = Arc::clone(record);
     }
 
@@ -151,8 +160,12 @@ impl Account {
         result.map_or(needed, |_| taken)
     }
 
-    /// Gives back what was taken and not used.
-    pub(super) fn give_back(&self, bytes: u64) {
+    /// Gives back what was taken of a package and not used.
+    pub(super) fn give_back(&self, bytes: u64, package: u64) {
+        let state = self.state();
+        if state.terms.package != package {
+            return;
+        }
         let give = |left: u64| (left != UNMETERED).then(|| left.saturating_add(bytes));
         let _ = self
             .left

@@ -51,6 +51,8 @@ pub struct Accounts {
 #[derive(Debug)]
 pub struct Seat {
     account: Arc<Account>,
+    /// Of the record that let the client in.
+    version: u64,
     client: IpAddr,
 }
 
@@ -77,7 +79,12 @@ impl Accounts {
         if !account.connect(newest.limits.connections) {
             return Err(Reason::TooManyConnections);
         }
-        Ok(Arc::new(Seat { account, client }))
+        let version = newest.version;
+        Ok(Arc::new(Seat {
+            account,
+            version,
+            client,
+        }))
     }
 
     /// Takes in a record. Gives the account that shards must look at again, if there is one: its
@@ -154,6 +161,11 @@ impl Accounts {
         expired
     }
 
+    /// Whether the user was heard of lately: no session runs of one who was not.
+    pub fn knows(&self, name: &UserName) -> bool {
+        self.lock().contains_key(name)
+    }
+
     /// Users with connections.
     pub fn connected(&self) -> Vec<UserName> {
         let accounts = self.lock();
@@ -198,9 +210,12 @@ impl Seat {
     /// Whether it serves another request of the same client, whose login was verified against
     /// `record` now.
     pub fn serves(&self, record: &UserRecord) -> bool {
-        let known = self.account.record();
-        known.name == record.name
-            && known.password_hash == record.password_hash
+        let is_known = || {
+            let known = self.account.record();
+            known.name == record.name && known.password_hash == record.password_hash
+        };
+        // Versions belong to one user each: no two users have met one.
+        (self.version == record.version || is_known())
             && self.account.verdict(self.client).is_none()
     }
 }

@@ -45,8 +45,13 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        let is_first = self.is_first();
         let mut line = self.line.0.borrow_mut();
-        line.retain(|turn| !Rc::ptr_eq(turn, &self.turn));
+        if is_first {
+            line.pop_front();
+        } else {
+            line.retain(|turn| !Rc::ptr_eq(turn, &self.turn));
+        }
         if let Some(next) = line.front() {
             next.notify();
         }

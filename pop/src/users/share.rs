@@ -31,8 +31,9 @@ pub struct Share {
     /// No limit of any kind: nothing is to be counted or waited for.
     is_free: Cell<bool>,
     is_metered: Cell<bool>,
-    /// Bytes taken from the account and not used yet.
+    /// Bytes taken from the account and not used yet, and of which package.
     allowance: Cell<u64>,
+    package: Cell<u64>,
     up: Lane,
     down: Lane,
     /// Happens at the next change of the account.
@@ -92,6 +93,7 @@ impl Share {
             is_free: Cell::default(),
             is_metered: Cell::default(),
             allowance: Cell::default(),
+            package: Cell::default(),
             up: Lane::default(),
             down: Lane::default(),
             changed: RefCell::default(),
@@ -112,18 +114,16 @@ impl Share {
             up,
             down,
             is_metered,
+            package,
         } = self.account.terms();
         self.is_free
             .set(up.is_none() && down.is_none() && !is_metered);
         self.is_metered.set(is_metered);
-        // What was taken of a package is of no use to the next one.
-        self.give_back();
+        if self.package.replace(package) != package {
+            self.allowance.set(0);
+        }
         self.up.bucket.replace(up);
         self.down.bucket.replace(down);
-    }
-
-    fn give_back(&self) {
-        self.account.give_back(self.allowance.take());
     }
 
     fn spend(&self, bytes: usize) -> Package {
@@ -147,7 +147,10 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.give_back();
+        let (bytes, package) = (self.allowance.get(), self.package.get());
+        if bytes > 0 {
+            self.account.give_back(bytes, package);
+        }
         self.table
             .0
             .borrow_mut()
@@ -269,6 +272,21 @@ mod tests {
         // What the other shard had taken ahead is all that can be left over.
         assert!((9_500_000..=10_001_000).contains(&moved), "{moved}");
         assert_eq!(seat.account().ended(), Some(Reason::QuotaExhausted));
+    }
+
+    #[test]
+    fn what_was_taken_of_a_package_is_worth_nothing_in_the_next() {
+        let (accounts, seat) = metered(1_000_000);
+        let shard = Shares::default();
+        let member = shard.join(Arc::clone(&seat));
+        assert_eq!(member.moved(member.up(), 1), Package::Lasts);
+        let name = seat.account().record().name.clone();
+        let account = accounts.set_bytes_left(&name, 1000, Moment::now());
+        shard.changed(&account.expect("known"));
+        assert_eq!(member.moved(member.up(), 999), Package::Lasts);
+        drop(member);
+        let member = shard.join(seat);
+        assert_eq!(member.moved(member.up(), 1), Package::UsedUp);
     }
 
     #[test]

@@ -51,10 +51,10 @@ fn a_login_is_refused_for_its_true_reason() {
     let cases: [Case; 5] = [
         (Reason::UserDisabled, |record| record.enabled = false),
         (Reason::PackageExpired, |record| {
-            record.valid_until = Some(1000)
+            record.valid_until = Some(1000);
         }),
         (Reason::PackageNotStarted, |record| {
-            record.valid_from = Some(1001)
+            record.valid_from = Some(1001);
         }),
         (Reason::QuotaExhausted, |record| record.bytes_left = Some(0)),
         (Reason::ClientAddressDenied, |record| {
@@ -79,11 +79,11 @@ fn a_newer_record_ends_the_sessions_of_a_user_who_is_out() {
     let cases: [Case; 4] = [
         (Reason::UserDisabled, |record| record.enabled = false),
         (Reason::PackageExpired, |record| {
-            record.valid_until = Some(999)
+            record.valid_until = Some(999);
         }),
         (Reason::QuotaExhausted, |record| record.bytes_left = Some(0)),
         (Reason::PasswordChanged, |record| {
-            record.password_hash = "y".into()
+            record.password_hash = "y".into();
         }),
     ];
     for (reason, adjust) in cases {
