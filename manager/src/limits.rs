@@ -168,6 +168,22 @@ pub(crate) const MAX_REQUESTS: usize = 512;
 /// Heartbeats in progress: bounds what their large bodies can take to 512 MiB.
 pub(crate) const MAX_HEARTBEATS: usize = 32;
 
+/// Events that are kept for PoPs that have been away: at ten changes a second nearly three hours.
+pub(crate) const MAX_EVENTS: u64 = 100_000;
+
+/// Most events of one answer: some 30 KiB of JSON, half of what a PoP reads.
+pub(crate) const EVENTS_PAGE: usize = 200;
+
+/// Longest wait of a PoP for the next event. Short enough for whatever stands between the two and
+/// closes idle connections; a thousand PoPs ask fifty times a second.
+pub(crate) const EVENTS_WAIT: Duration = Duration::from_secs(20);
+
+/// How often the store is asked for events of other managers.
+pub(crate) const EVENTS_POLL: Duration = Duration::from_millis(250);
+
+/// PoPs that may wait for events at a time: twice the thousand that one control plane is built for.
+pub(crate) const MAX_EVENT_WAITS: usize = 2048;
+
 /// Open connections; further ones wait in the kernel's backlog. A thousand PoPs keep one or two
 /// each, edges come and go.
 pub(crate) const MAX_CONNECTIONS: usize = 8192;
@@ -200,5 +216,6 @@ const _: () = assert!(MAX_USAGE_LEN <= MAX_HEARTBEAT_LEN);
 const _: () = assert!(MAX_USAGE_ENTRIES * 208 + MAX_USAGE_BATCHES * 128 <= MAX_USAGE_LEN);
 const _: () = assert!(DEFAULT_TOP <= MAX_PAGE);
 const _: () = assert!(REQUEST_TIMEOUT.as_millis() <= DRAIN_TIMEOUT.as_millis());
+const _: () = assert!(EVENTS_WAIT.as_millis() < HEAD_TIMEOUT.as_millis());
 const _: () = assert!(POP_SILENCE.as_millis() < HEAD_TIMEOUT.as_millis());
 const _: () = assert!(CHALLENGE_LIFETIME.as_secs() < TUNNEL_TOKEN_LIFETIME_S);

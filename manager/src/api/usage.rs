@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     limits,
-    store::{PopShare, UnixTime, Usage, User, bytes_left},
+    store::{PopShare, UnixTime, Usage, bytes_left},
 };
 
 /// Shows what a user has relayed, and what just now. Deleted users' totals stay.

@@ -330,7 +330,7 @@ pub(in crate::store) async fn the_signing_key_stays(fixture: &impl Fixture) {
     assert_eq!(store.signing_key([2; 32]).await.expect("write"), [1; 32]);
 }
 
-fn name(text: &str) -> UserName {
+pub(super) fn name(text: &str) -> UserName {
     text.parse().expect("a user name")
 }
 
@@ -338,7 +338,7 @@ fn pop_id(text: &str) -> PopId {
     text.parse().expect("a PoP id")
 }
 
-fn user(text: &str) -> NewUser {
+pub(super) fn user(text: &str) -> NewUser {
     NewUser {
         name: name(text),
         password_hash: "hash".into(),
@@ -351,7 +351,7 @@ fn user(text: &str) -> NewUser {
     }
 }
 
-fn node(key: u8) -> Node {
+pub(super) fn node(key: u8) -> Node {
     Node {
         id: NodeId::from_public_key(&[key; 32]),
         public_key: [key; 32],
