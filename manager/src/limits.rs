@@ -168,6 +168,22 @@ pub(crate) const MAX_REQUESTS: usize = 512;
 /// Heartbeats in progress: bounds what their large bodies can take to 512 MiB.
 pub(crate) const MAX_HEARTBEATS: usize = 32;
 
+/// Events that are kept for PoPs that have been away: at ten changes a second nearly three hours.
+pub(crate) const MAX_EVENTS: u64 = 100_000;
+
+/// Most events of one answer: some 30 KiB of JSON, half of what a PoP reads.
+pub(crate) const EVENTS_PAGE: usize = 200;
+
+/// Longest wait of a PoP for the next event. Short enough for whatever stands between the two and
+/// closes idle connections; a thousand PoPs ask fifty times a second.
+pub(crate) const EVENTS_WAIT: Duration = Duration::from_secs(20);
+
+/// How often the store is asked for events of other managers.
+pub(crate) const EVENTS_POLL: Duration = Duration::from_millis(250);
+
+/// PoPs that may wait for events at a time: twice the thousand that one control plane is built for.
+pub(crate) const MAX_EVENT_WAITS: usize = 2048;
+
 /// Open connections; further ones wait in the kernel's backlog. A thousand PoPs keep one or two
 /// each, edges come and go.
 pub(crate) const MAX_CONNECTIONS: usize = 8192;
@@ -234,8 +250,16 @@ pub(crate) const MAX_CHANGE_ATTEMPTS: usize = 16;
 /// Nodes in one command to Redis: it takes about two milliseconds, in which Redis does nothing else.
 pub(crate) const REDIS_BATCH: usize = 1000;
 
-/// Users of a batch of usage that Redis counts in one step: it takes about three milliseconds.
-pub(crate) const REDIS_USAGE_BATCH: usize = 250;
+/// Users of a batch of usage that Redis counts in one step: it takes one to two milliseconds.
+pub(crate) const REDIS_USAGE_BATCH: usize = 100;
+
+/// Outboxes, of 32, that each look for the latest event looks into as well: with one every 250 ms each
+/// is looked into every two seconds.
+pub(crate) const REDIS_OUTBOXES_AT_ONCE: usize = 4;
+
+/// From this age on an event in an outbox was left there, and is anybody's to pass on: a little
+/// longer than Redis may take to answer the one who wrote it.
+pub(crate) const REDIS_EVENT_OVERDUE: Duration = Duration::from_secs(4);
 
 /// Points past their time, of each length, that one such step finds to be forgotten: some more
 /// than the one that it may have added, so that those of a pause are soon gone.
@@ -268,5 +292,6 @@ const _: () = assert!(MAX_USAGE_LEN <= MAX_HEARTBEAT_LEN);
 const _: () = assert!(MAX_USAGE_ENTRIES * 208 + MAX_USAGE_BATCHES * 128 <= MAX_USAGE_LEN);
 const _: () = assert!(DEFAULT_TOP <= MAX_PAGE);
 const _: () = assert!(REQUEST_TIMEOUT.as_millis() <= DRAIN_TIMEOUT.as_millis());
+const _: () = assert!(EVENTS_WAIT.as_millis() < HEAD_TIMEOUT.as_millis());
 const _: () = assert!(POP_SILENCE.as_millis() < HEAD_TIMEOUT.as_millis());
 const _: () = assert!(CHALLENGE_LIFETIME.as_secs() < TUNNEL_TOKEN_LIFETIME_S);

@@ -47,6 +47,13 @@ pub const TOKEN_LEEWAY_S: u64 = 30;
 /// stay until their heartbeat is missed; this leaves room for three such moments in a row.
 pub const MAX_TUNNELS_PER_NODE: usize = 64;
 
+/// Nodes sent away that a shard remembers: more than an operator sends away one by one within the life
+/// of a token.
+pub const BANISHED_NODES: usize = 1024;
+
+/// How long it does, in seconds: twice the life of a token.
+pub const SENT_AWAY_KEPT_S: u64 = 600;
+
 // ---- Accepting ---------------------------------------------------------------------------------
 
 /// Connections taken from a listener before its task waits on readiness again: enough to amortise
@@ -252,6 +259,49 @@ pub const QUEUED_VERIFICATIONS: usize = 1024;
 /// only guesses and a password change need more than one.
 pub const VERIFICATIONS_PER_USER: usize = 4;
 
+// ---- What users may do at once -----------------------------------------------------------------
+
+/// The burst of a rate limit is what the rate gives in the `1/RATE_BURST_PER_S` part of a second: ten
+/// times what a wait may be late ([`FINE_TICK`]), so that a session that is woken late loses nothing.
+pub const RATE_BURST_PER_S: u64 = 10;
+
+/// Least burst in bytes: a page or an image at once, however slow the user is.
+pub const RATE_BURST_MIN: u64 = 64 * 1024;
+
+/// Turns in a second of a user whose rate is used up, as far as the bounds below allow: every one of
+/// the user's sessions on a shard moves a quantum and goes to the end of the line.
+pub const RATE_QUANTA_PER_S: u64 = 64;
+
+/// Least quantum in bytes. A user with 1 KB/s waits half a second between two.
+pub const RATE_QUANTUM_MIN: usize = 512;
+
+/// Largest quantum in bytes: what a session of a fast user moves before the next one does.
+pub const RATE_QUANTUM_MAX: usize = 64 * 1024;
+
+/// Longest wait for a rate before it is looked at again: the rate may be another one by then.
+pub const RATE_RECHECK: Duration = Duration::from_millis(250);
+
+/// Rates from here on, in bytes a second, are no limits: no PoP is as fast.
+pub const RATE_UNLIMITED: u64 = 100_000_000_000;
+
+/// Most of a user's package that a shard takes at a time, in bytes, so that the shards seldom meet at
+/// its counter.
+pub const ALLOWANCE_MAX: u64 = 1024 * 1024;
+
+/// A shard takes at most this part of what is left, so that no shard sits on what another one needs.
+pub const ALLOWANCE_PART: u64 = 20;
+
+/// Least that a shard takes, in bytes, as long as there is as much.
+pub const ALLOWANCE_MIN: u64 = 16 * 1024;
+
+/// How often accounts are looked at for packages that have expired. A session ends within two seconds
+/// of its package, most of which the way to the client may need.
+pub const ACCOUNTS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long an account without connections is remembered, in looks: five minutes. By then the
+/// manager knows what was relayed, and a rate is full again.
+pub const ACCOUNT_KEPT_LOOKS: u32 = 600;
+
 // ---- Control plane -----------------------------------------------------------------------------
 
 /// Interval of heartbeats; the manager gives a silent PoP no new nodes after three of them.
@@ -266,6 +316,16 @@ pub const HEARTBEAT_DEBOUNCE: Duration = Duration::from_millis(75);
 
 /// Longest one request to the manager may take.
 pub const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest the manager may take to answer a request for events, which waits for one: half as long again
+/// as the manager makes it wait.
+pub const EVENTS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause after the first failure to get events; each further one doubles it.
+pub const EVENTS_RETRY_MIN: Duration = Duration::from_millis(200);
+
+/// Longest pause. A change that was made while the manager was away takes effect this much later.
+pub const EVENTS_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Longest a connection to the manager may take to be made.
 pub const MANAGER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -312,6 +372,11 @@ pub const SPOOL_MIB: u32 = 1024;
 /// is not noticed.
 pub const TIMER_TICK: Duration = Duration::from_millis(100);
 
+/// Resolution of the wheel for waits that set a user's rate, turned only while somebody waits so. A
+/// tenth of a second would be as much as a burst; at 5 ms the wake-ups of all limited users of a
+/// shard together cost less than 1 % of its core.
+pub const FINE_TICK: Duration = Duration::from_millis(5);
+
 /// Slots of the timer wheel. 512 ticks are 51 s, more than the common timeouts; a longer one
 /// goes round again.
 pub const TIMER_SLOTS: usize = 512;
@@ -339,6 +404,8 @@ const _: () = {
     assert!(TUNNEL_READ_MIN <= TUNNEL_READ_MAX);
     assert!(titan_proto::limits::PROXY_MAX_HEAD + HANDSHAKE_READ <= CLIENT_HANDSHAKE_BYTES);
     assert!(TUNNEL_HEARTBEAT_S as u64 == titan_proto::limits::HEARTBEAT_INTERVAL.as_secs());
+    assert!(RATE_QUANTUM_MIN <= RATE_QUANTUM_MAX && RATE_QUANTUM_MAX as u64 <= RATE_BURST_MIN);
+    assert!(FINE_TICK.as_millis() * 10 <= 1000 / RATE_BURST_PER_S as u128);
     assert!(RECORD_FRESH.as_secs() < RECORD_STALE.as_secs());
     assert!(TIMER_SLOTS.is_power_of_two());
     assert!(BATCH_USERS <= titan_proto::control::MAX_USAGE_ENTRIES);

@@ -129,6 +129,11 @@ reasons! {
     24  TooManyConnections   "too_many_connections"  Client NotAllowed          429  "connection_limit_reached"  Final "the user has too many connections"
     25  Overloaded           "overloaded"            Us     GeneralFailure      503  "connection_limit_reached"  Final "the PoP is at its limit"
     26  BadResponse          "bad_response"          Target GeneralFailure      502  "http_protocol_error"       Final "the target's response is malformed"
+    27  PackageExpired       "package_expired"       Client NotAllowed          403  "http_request_denied"       Final "the user's traffic package has expired"
+    28  PackageNotStarted    "package_not_started"   Client NotAllowed          403  "http_request_denied"       Final "the user's traffic package has not begun"
+    29  ClientAddressDenied  "client_address_denied" Client NotAllowed          403  "http_request_denied"       Final "the user may not connect from this address"
+    30  PasswordChanged      "password_changed"      Client NotAllowed          403  "http_request_denied"       Final "the user's password was changed"
+    31  UserDeleted          "user_deleted"          Client NotAllowed          403  "http_request_denied"       Final "the user was removed"
 }
 
 impl Reason {

@@ -159,6 +159,13 @@ impl Client {
         self.send(request.header("Accept", media_type)).await
     }
 
+    /// Has something done that needs no words and has no answer.
+    pub(crate) async fn post_empty(&self, path: &str) -> anyhow::Result<()> {
+        self.send(self.request(Method::POST, path))
+            .await
+            .map(|_| ())
+    }
+
     /// Changes what is at `path`.
     pub(crate) async fn patch<T: DeserializeOwned>(
         &self,

@@ -12,7 +12,7 @@ use crate::{
     output::{Format, or_dash, table, utc},
 };
 
-/// List and remove nodes, and make the keys they enrol with.
+/// List, kick and remove nodes, and make the keys they enrol with.
 #[derive(Debug, Args)]
 pub(crate) struct NodeCommand {
     #[command(flatten)]
@@ -31,6 +31,11 @@ enum Action {
     Export(Filter),
     /// Remove a node: it gets no more tokens unless it enrols again.
     Remove {
+        /// The node.
+        id: NodeId,
+    },
+    /// Send a node away: its tunnels and their sessions end. It may come back at once.
+    Kick {
         /// The node.
         id: NodeId,
     },
@@ -90,6 +95,10 @@ impl NodeCommand {
             Action::Remove { id } => {
                 client.delete(&format!("/nodes/{id}")).await?;
                 self.format.confirm(&format!("node {id} removed"))
+            }
+            Action::Kick { id } => {
+                client.post_empty(&format!("/nodes/{id}/kick")).await?;
+                self.format.confirm(&format!("node {id} kicked"))
             }
             Action::Key { region } => {
                 let request = EnrolmentKeyCreate { region };

@@ -94,6 +94,14 @@ impl PageQuery {
     }
 }
 
+/// Where a PoP is in the event stream.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventsQuery {
+    /// `cursor` of the answer before; absent: where is the stream now?
+    pub(super) after: Option<u64>,
+}
+
 /// Cuts what the store gave, one item more than `limit` if there are more, to a page: its items
 /// and the id of the last where there is another page.
 pub(super) fn paginate<T>(

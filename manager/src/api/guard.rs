@@ -23,13 +23,18 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
     let is_vital = route == super::health::PATH;
     // Who shows no credentials can only crowd out its like; who shows wrong ones is turned away
     // before its body is read.
-    let places = match request.headers().contains_key(header::AUTHORIZATION) {
-        true => &app.requests,
-        false => &app.anonymous_requests,
+    let (places, limit) = match request.headers().contains_key(header::AUTHORIZATION) {
+        // Waiting is what they are there for.
+        true if route == super::events::PATH => (
+            &app.event_waits,
+            limits::EVENTS_WAIT + limits::REQUEST_TIMEOUT,
+        ),
+        true => (&app.requests, limits::REQUEST_TIMEOUT),
+        false => (&app.anonymous_requests, limits::REQUEST_TIMEOUT),
     };
     let place = Arc::clone(places).try_acquire_owned();
     let mut response = if place.is_ok() || is_vital {
-        timeout(limits::REQUEST_TIMEOUT, next.run(request))
+        timeout(limit, next.run(request))
             .await
             .unwrap_or_else(|_| slow())
     } else {

@@ -4,6 +4,7 @@ mod auth;
 mod blocks;
 mod callers;
 mod docs;
+mod events;
 mod export;
 mod extract;
 mod filters;
@@ -42,6 +43,7 @@ use crate::{
     store::Store,
 };
 pub(crate) use callers::PeerAddress;
+use events::Events;
 use problem::ApiProblem;
 use rates::Rates;
 
@@ -54,9 +56,12 @@ pub(crate) struct App {
     pub(crate) max_tunnels_per_pop: u32,
     trusted_proxies: Arc<[IpNet]>,
     rates: Arc<Rates>,
+    /// What wakes the PoPs that wait for events.
+    pub(crate) events: Events,
     requests: Arc<Semaphore>,
     anonymous_requests: Arc<Semaphore>,
     heartbeats: Arc<Semaphore>,
+    event_waits: Arc<Semaphore>,
 }
 
 impl App {
@@ -73,9 +78,11 @@ impl App {
             max_tunnels_per_pop,
             trusted_proxies: Arc::default(),
             rates: Arc::new(Rates::new(limits::DEFAULT_TOKEN_REQUESTS_PER_S)),
+            events: Events::default(),
             requests: Arc::new(Semaphore::new(limits::MAX_REQUESTS)),
             anonymous_requests: Arc::new(Semaphore::new(limits::MAX_ANONYMOUS_REQUESTS)),
             heartbeats: Arc::new(Semaphore::new(limits::MAX_HEARTBEATS)),
+            event_waits: Arc::new(Semaphore::new(limits::MAX_EVENT_WAITS)),
         }
     }
 
@@ -134,6 +141,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(usage::top_usage))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::show_node, nodes::delete_node))
+        .routes(routes!(nodes::kick_node))
         .routes(routes!(nodes::enrol_node))
         .routes(routes!(nodes::challenge_node))
         .routes(routes!(nodes::assign_node))
@@ -154,6 +162,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(heartbeat)
         .routes(usage)
         .routes(routes!(pop_facing::user_for_pop))
+        .routes(routes!(events::events_for_pop))
 }
 
 async fn no_such_route() -> ApiProblem {

@@ -90,7 +90,7 @@ pub(super) async fn show_node(
     Ok(Json(view(node, location)))
 }
 
-/// Removes a node: it gets no more tokens unless it enrols again.
+/// Removes a node: its tunnels end, and it gets no more tokens unless it enrols again.
 #[utoipa::path(
     delete, path = "/api/v1/nodes/{id}", tag = "nodes", security(("admin" = ["nodes", "all"])),
     params(("id" = NodeId, Path, description = "The node.")),
@@ -107,7 +107,30 @@ pub(super) async fn delete_node(
     if !app.store.delete_node(id).await? {
         return Err(unknown());
     }
+    app.events.nudge();
     tracing::info!(node = %id, "node removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends a node away: its tunnels end on every PoP. It may come back with a new assignment.
+#[utoipa::path(
+    post, path = "/api/v1/nodes/{id}/kick", tag = "nodes", security(("admin" = ["nodes", "all"])),
+    params(("id" = NodeId, Path, description = "The node.")),
+    responses(
+        (status = 204, description = "The PoPs are told."),
+        (status = 404, description = "There is no such node."),
+    )
+)]
+pub(super) async fn kick_node(
+    State(app): State<App>,
+    _: Admin<ChangeNodes>,
+    Path(id): Path<NodeId>,
+) -> Result<StatusCode, ApiProblem> {
+    if !app.store.kick_node(id).await? {
+        return Err(unknown());
+    }
+    app.events.nudge();
+    tracing::info!(node = %id, "node kicked");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -149,3 +149,28 @@ async fn a_request_that_takes_too_long_is_ended() {
         "the place is free"
     );
 }
+
+#[tokio::test]
+async fn who_waits_for_events_is_answered_when_the_manager_stops() {
+    let fixture = Fixture::new().await;
+    let places = &fixture.app.event_waits;
+    let request = Request::get("/api/v1/pop/events?after=0")
+        .header(
+            header::AUTHORIZATION,
+            format!("Bearer {}", fixture.credential),
+        )
+        .body(Body::empty())
+        .expect("a request");
+    let stop = async {
+        while places.available_permits() == limits::MAX_EVENT_WAITS {
+            tokio::task::yield_now().await;
+        }
+        fixture.app.events.stop();
+    };
+    let others = take_all(&fixture.app.requests).await;
+    let ((status, _, page), ()) = tokio::join!(fixture.call(request), stop);
+    assert_eq!(status, StatusCode::OK, "its place is none of the others'");
+    assert_eq!(page, json!({"events": [], "cursor": 0, "gap": false}));
+    assert_eq!(places.available_permits(), limits::MAX_EVENT_WAITS);
+    drop(others);
+}

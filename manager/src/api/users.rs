@@ -151,6 +151,7 @@ pub(super) async fn delete_user(
     if !app.store.delete_user(&name).await? {
         return Err(unknown());
     }
+    app.events.nudge();
     tracing::debug!(user = %name, "user removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -173,6 +174,7 @@ pub(super) async fn change_user(
 ) -> Result<Shown, ApiProblem> {
     match app.store.update_user(name, expected, change).await? {
         UserUpdated::Done(user) => {
+            app.events.nudge();
             tracing::debug!(user = %user.name, version = user.version, "user changed");
             shown(app, user).await
         }

@@ -73,13 +73,20 @@ impl Server {
     /// Serves until `shutdown` resolves, then lets requests in progress end.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let app = App::new(
-            self.store,
+            Arc::clone(&self.store),
             self.passwords,
             self.signer,
             self.max_tunnels_per_pop,
         )
         .with_callers(self.trusted_proxies, self.token_requests_per_s);
+        let events = app.events.clone();
+        let follower = tokio::spawn(events.clone().follow(self.store));
+        let shutdown = async move {
+            shutdown.await;
+            events.stop();
+        };
         connections::serve(self.listener, api::router(app), shutdown).await;
+        follower.abort();
         tracing::info!("manager stopped");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A store's own tests implement [`Fixture`] and call [`contract_tests!`] once.
 
+pub(super) mod events;
 pub(super) mod operators;
 pub(super) mod presence;
 pub(super) mod records;
@@ -55,6 +56,11 @@ macro_rules! contract_tests {
             a_key_belongs_to_the_first_request
             a_key_is_free_again_after_a_day
             blocks_are_found_by_any_of_their_ids
+        });
+        $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], events {
+            what_pops_must_hear_is_told_in_order
+            what_changed_nothing_is_not_told
+            a_cursor_from_elsewhere_is_a_gap
         });
         $crate::store::contract::contract_tests!(@each $fixture, #[$attribute], presence {
             an_unknown_run_is_asked_for_the_whole_list

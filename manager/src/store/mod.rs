@@ -21,7 +21,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use titan_proto::control::{
-    NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream, UsageTotals, UserName,
+    Event, NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream, UsageTotals,
+    UserName,
 };
 
 use crate::{config::StoreUrl, error::StoreError};
@@ -94,6 +95,18 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn record_assignment(&self, id: NodeId, pop: &PopId, version: &str) -> Result<bool>;
     /// Forgets a node.
     async fn delete_node(&self, id: NodeId) -> Result<bool>;
+    /// Has every PoP send a node away.
+    async fn kick_node(&self, id: NodeId) -> Result<bool>;
+
+    /// Up to `limit` events behind `cursor`, oldest first; `None` where the store does not hold
+    /// what follows that cursor.
+    ///
+    /// An operation that changes or deletes a user, and one that kicks or deletes a node, writes its
+    /// event itself, in the same transaction. The last [`limits::MAX_EVENTS`](crate::limits::MAX_EVENTS)
+    /// are kept at least.
+    async fn events_after(&self, cursor: u64, limit: usize) -> Result<Option<Vec<Event>>>;
+    /// The cursor of the last event; 0 before the first.
+    async fn latest_event(&self) -> Result<u64>;
 
     /// Adds a PoP unless its id is taken.
     async fn create_pop(&self, pop: Pop) -> Result<bool>;

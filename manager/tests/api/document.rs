@@ -25,6 +25,7 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/nodes",
     "GET /api/v1/nodes/{id}",
     "DELETE /api/v1/nodes/{id}",
+    "POST /api/v1/nodes/{id}/kick",
     "GET /api/v1/pops",
     "POST /api/v1/pops",
     "GET /api/v1/pops/{id}",
@@ -44,6 +45,7 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/pop/heartbeat",
     "POST /api/v1/pop/usage",
     "GET /api/v1/pop/users/{name}",
+    "GET /api/v1/pop/events",
 ];
 
 const METHODS: [Method; 5] = [
@@ -248,7 +250,7 @@ impl Document {
                 required.all(|name| value.get(name).is_some())
             };
             let mut others = choices.iter().filter(|choice| choice["type"] != "null");
-            let other = others.find(|choice| has_all(choice));
+            let other = others.find(|choice| is_of_kind(choice, value) && has_all(choice));
             return match other {
                 Some(choice) if !(value.is_null() && null_is_fine) => {
                     self.check_schema(choice, value, what);
@@ -309,6 +311,14 @@ impl Document {
             required.chain(more.into_iter().flatten()).collect(),
         )
     }
+}
+
+/// Whether a choice that fixes some properties, as those of a tagged enum do, fixes them as they are.
+fn is_of_kind(choice: &Value, value: &Value) -> bool {
+    let properties = choice["properties"].as_object().into_iter().flatten();
+    properties
+        .filter_map(|(name, schema)| Some((name, schema["enum"].as_array()?)))
+        .all(|(name, allowed)| allowed.contains(&value[name]))
 }
 
 fn visit(value: &Value, each: &mut impl FnMut(&Value)) {

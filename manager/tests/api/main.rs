@@ -4,6 +4,7 @@ mod blocks;
 mod docs;
 mod document;
 mod edges;
+mod events;
 mod harness;
 mod idempotency;
 mod lists;

@@ -203,8 +203,11 @@ async fn usage_is_taken_from_the_package_until_it_is_reset() {
         (&package().await["used"], &package().await["left"]),
         (&used, &left)
     );
-    let record = pop.call(Method::GET, "/api/v1/pop/users/a");
-    let record = record.send().await.expect(200);
+    let record = pop
+        .call(Method::GET, "/api/v1/pop/users/a")
+        .send()
+        .await
+        .expect(200);
     assert_eq!(record["bytes_left"], left);
     manager
         .post("/api/v1/users/a/package/reset", json!({}))

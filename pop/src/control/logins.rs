@@ -12,11 +12,11 @@ use argon2::{Argon2, PasswordVerifier, password_hash::phc::PasswordHash};
 use titan_proto::control::{UserName, UserRecord};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{Manager, manager::ManagerError, verified::Verified};
+use super::{Manager, accounts::announce, manager::ManagerError, verified::Verified};
 use crate::{
     limits::{LOOKUPS_AT_A_TIME, QUEUED_VERIFICATIONS, VERIFICATIONS_PER_USER},
     mesh::{LoginRequest, Mesh, News},
-    users::{LoginAnswer, LoginKey},
+    users::{Accounts, LoginAnswer, LoginKey, Moment},
 };
 
 /// Answers the shards' questions about users.
@@ -24,6 +24,7 @@ pub(super) struct Logins {
     manager: Manager,
     mesh: Mesh,
     key: LoginKey,
+    accounts: Arc<Accounts>,
     verified: Mutex<Verified>,
     lookups: Semaphore,
     /// Places for checks that run or wait.
@@ -35,12 +36,18 @@ pub(super) struct Logins {
 }
 
 impl Logins {
-    pub(super) fn new(manager: Manager, mesh: Mesh, key: LoginKey) -> Self {
+    pub(super) fn new(
+        manager: Manager,
+        mesh: Mesh,
+        key: LoginKey,
+        accounts: Arc<Accounts>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             manager,
             mesh,
             key,
+            accounts,
             verified: Mutex::default(),
             lookups: Semaphore::new(LOOKUPS_AT_A_TIME),
             queue: Semaphore::new(QUEUED_VERIFICATIONS),
@@ -56,17 +63,28 @@ impl Logins {
         self.mesh.tell(shard, News::Login(ticket, answer));
     }
 
-    /// Gets a newer record and tells every shard.
-    pub(super) async fn refresh(self: Arc<Self>, name: UserName) {
-        let news = match self.look_up(&name).await {
+    /// Gets a newer record and tells every shard; `false` where the manager does not give it.
+    pub(super) async fn refresh(&self, name: &UserName) -> bool {
+        let looked_up = self.look_up(name).await;
+        let is_known = looked_up.is_ok();
+        let news = match looked_up {
             Ok(Some(record)) => News::UserChanged(record),
-            Ok(None) => News::UserGone(name),
+            Ok(None) => {
+                self.verified().forget(name);
+                News::UserGone(name.clone())
+            }
             Err(error) => {
                 tracing::debug!(%error, "a user's record cannot be refreshed");
-                News::UserUnchanged(name)
+                News::UserUnchanged(name.clone())
             }
         };
         self.mesh.broadcast(&news, None);
+        is_known
+    }
+
+    /// Whether the manager's answer about some user is on its way. It may be from before a change.
+    pub(super) fn is_asking(&self) -> bool {
+        self.lookups.available_permits() < LOOKUPS_AT_A_TIME
     }
 
     async fn decide(&self, request: LoginRequest) -> LoginAnswer {
@@ -101,8 +119,22 @@ impl Logins {
 
     async fn look_up(&self, name: &UserName) -> Result<Option<Arc<UserRecord>>, ManagerError> {
         // Never closed, so always granted.
-        let _place = self.lookups.acquire().await;
-        Ok(self.manager.user(name).await?.map(Arc::new))
+        let place = self.lookups.acquire().await;
+        let record = self.manager.user(name).await?.map(Arc::new);
+        drop(place);
+        self.note(name, record.as_ref());
+        Ok(record)
+    }
+
+    /// Has the newest record count for running sessions before any shard lets somebody in by it.
+    fn note(&self, name: &UserName, record: Option<&Arc<UserRecord>>) {
+        let changed = match record {
+            Some(record) => self.accounts.update(record, Moment::now()),
+            None => self.accounts.remove(name),
+        };
+        if let Some(account) = changed {
+            announce(&self.mesh, &account);
+        }
     }
 
     /// Whether `password` is the user's; `None` where too many wait or the hash is no hash.

@@ -5,14 +5,14 @@ use std::{fmt, sync::Arc};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use titan_proto::control::{
-    API_PREFIX, PopHeartbeat, PopHeartbeatReply, Problem, UsageReply, UsageReport, UserName,
-    UserRecord,
+    API_PREFIX, EventsPage, PopHeartbeat, PopHeartbeatReply, Problem, UsageReply, UsageReport,
+    UserName, UserRecord,
 };
 
 use crate::{
     config::Secret,
     error::StartError,
-    limits::{MANAGER_ANSWER, MANAGER_CONNECT_TIMEOUT, MANAGER_TIMEOUT},
+    limits::{EVENTS_TIMEOUT, MANAGER_ANSWER, MANAGER_CONNECT_TIMEOUT, MANAGER_TIMEOUT},
 };
 
 /// The manager. Cloned freely: all clones share their connections.
@@ -121,6 +121,20 @@ impl Manager {
             Err(ManagerError::Status(StatusCode::NOT_FOUND)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What has happened behind a cursor, or where the event stream is now. Takes as long as nothing
+    /// happens, within bounds.
+    ///
+    /// # Errors
+    /// When there is no good answer.
+    pub async fn events(&self, after: Option<u64>) -> Result<EventsPage, ManagerError> {
+        let query = after.map_or(String::new(), |cursor| format!("?after={cursor}"));
+        let request = self
+            .http
+            .get(format!("{}/events{query}", self.base))
+            .timeout(EVENTS_TIMEOUT);
+        read(self.send(request).await?).await
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, ManagerError> {

@@ -3,6 +3,8 @@
 //! It runs tokio on one thread. Shards tell it what happened ([`Report`]); it tells them what to
 //! know ([`News`](crate::mesh::News)). Nothing here is on the path of a byte.
 
+mod accounts;
+mod events;
 mod heartbeat;
 mod logins;
 mod manager;
@@ -19,7 +21,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::{heartbeat::Heartbeat, logins::Logins, usage::Usage};
+use self::{events::Follower, heartbeat::Heartbeat, logins::Logins, usage::Usage};
 pub use self::{manager::Manager, usage::Spool};
 use crate::{
     config::Config,
@@ -27,7 +29,7 @@ use crate::{
     limits::MANAGER_TIMEOUT,
     mesh::{Mesh, News, Report, Status},
     metrics::Metrics,
-    users::{LoginKey, UsageDelta},
+    users::{Accounts, LoginKey, UsageDelta},
 };
 
 /// What the control thread works with.
@@ -51,6 +53,8 @@ pub struct Setup {
     pub advertised: Advertised,
     /// The key of login digests.
     pub login_key: LoginKey,
+    /// The users of the whole PoP.
+    pub accounts: Arc<Accounts>,
     /// How many shards there are.
     pub shards: u16,
 }
@@ -90,6 +94,7 @@ pub async fn run(setup: Setup) {
         status,
         advertised,
         login_key,
+        accounts,
         shards,
     } = setup;
     let (changes, changed) = mpsc::unbounded_channel();
@@ -104,10 +109,27 @@ pub async fn run(setup: Setup) {
     let heartbeat = tokio::spawn(heartbeat.run(changed, stopped));
     let (deltas, used) = mpsc::unbounded_channel();
     let bound = config.spool_bound();
-    let usage = Usage::new(manager.clone(), mesh.clone(), metrics, spool, bound);
+    let usage = Usage::new(
+        manager.clone(),
+        mesh.clone(),
+        Arc::clone(&accounts),
+        metrics,
+        spool,
+        bound,
+    );
     let usage = tokio::spawn(usage.run(used));
+    let watch = tokio::spawn(accounts::watch(Arc::clone(&accounts), mesh.clone()));
+    let logins = Logins::new(
+        manager.clone(),
+        mesh.clone(),
+        login_key,
+        Arc::clone(&accounts),
+    );
+    let logins = Arc::new(logins);
+    let follower = Follower::new(manager, mesh.clone(), Arc::clone(&logins), accounts);
+    let follower = tokio::spawn(follower.run());
     let mut control = Control {
-        logins: Arc::new(Logins::new(manager, mesh.clone(), login_key)),
+        logins,
         drain: config.drain(),
         mesh,
         status,
@@ -121,6 +143,8 @@ pub async fn run(setup: Setup) {
         };
         control.hear(report);
     }
+    watch.abort();
+    follower.abort();
     let _ = stop.send(());
     // The last heartbeat says that all nodes are gone.
     let _ = tokio::time::timeout(MANAGER_TIMEOUT, heartbeat).await;
@@ -157,11 +181,13 @@ impl Control {
                 tokio::spawn(Arc::clone(&self.logins).answer(request));
             }
             Report::RefreshUser(name) => {
-                tokio::spawn(Arc::clone(&self.logins).refresh(name));
+                let logins = Arc::clone(&self.logins);
+                tokio::spawn(async move { logins.refresh(&name).await });
             }
             Report::Usage(used) => {
                 let _ = self.deltas.send(used);
             }
+            Report::PackageUsedUp(account) => accounts::announce(&self.mesh, &account),
             Report::ShardEnded(shard) => {
                 self.running.remove(&shard);
             }

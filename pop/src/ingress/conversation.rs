@@ -1,5 +1,7 @@
 //! A client's socket and what it has said that nobody has understood yet.
 
+use std::net::IpAddr;
+
 use bytes::BytesMut;
 
 use super::Refused;
@@ -13,15 +15,18 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Conversation {
     socket: Socket,
+    /// Where the client is.
+    pub(super) peer: IpAddr,
     /// What has arrived and is not consumed; the bytes behind the handshake are early data.
     pub(super) input: BytesMut,
     received: usize,
 }
 
 impl Conversation {
-    pub(super) fn new(socket: Socket) -> Self {
+    pub(super) fn new(socket: Socket, peer: IpAddr) -> Self {
         Self {
             socket,
+            peer,
             input: BytesMut::new(),
             received: 0,
         }

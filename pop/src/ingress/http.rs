@@ -5,7 +5,7 @@
 //! proxy with Basic authentication: whoever stands behind a client may share its connections, and
 //! a user who is switched off must not go on because a connection is old.
 
-use std::{pin::pin, rc::Rc, time::Instant};
+use std::{net::IpAddr, pin::pin, rc::Rc, sync::Arc, time::Instant};
 
 use titan_proto::{
     http::{
@@ -17,19 +17,22 @@ use titan_proto::{
 
 use super::{
     Ingress, Refused, Stranger,
-    login::{Denied, Login},
+    login::{Denied, Login, Origin},
 };
 use crate::{
     mesh::{Answer, Order, RequestMove, RequestOrder},
     metrics::{ClientClose, Held},
     net::{Either, race, timeout},
     relay::{self, Client},
+    users::{Member, Seat},
 };
 
 /// Serves a client from the first byte of its first request on.
-pub(super) async fn serve(ingress: Rc<Ingress>, client: Client, stranger: Stranger) {
+pub(super) async fn serve(ingress: Rc<Ingress>, client: Client, peer: IpAddr, stranger: Stranger) {
     let conversation = HttpConversation {
         ingress,
+        peer,
+        member: None,
         stranger: Some(stranger),
         unserved: Some(ClientClose::Gone),
     };
@@ -38,9 +41,12 @@ pub(super) async fn serve(ingress: Rc<Ingress>, client: Client, stranger: Strang
 
 /// Goes on with a client that another shard sent here with its request.
 pub(super) async fn resume(ingress: Rc<Ingress>, moved: RequestMove) {
+    let member = ingress.core.shares.join(Arc::clone(&moved.order.seat));
     let client = relay::arrive_forwarded(&ingress.core, moved).await;
     let conversation = HttpConversation {
         ingress,
+        peer: member.seat().client(),
+        member: Some(member),
         stranger: None,
         unserved: None,
     };
@@ -50,6 +56,10 @@ pub(super) async fn resume(ingress: Rc<Ingress>, moved: RequestMove) {
 /// A client's requests, one after the other.
 struct HttpConversation {
     ingress: Rc<Ingress>,
+    /// Where the client is.
+    peer: IpAddr,
+    /// The user who was let in last.
+    member: Option<Member>,
     /// What bounds the client until a request of its has been let in.
     stranger: Option<Stranger>,
     /// What to count the connection's end as; nothing once it has had a session.
@@ -104,7 +114,7 @@ impl HttpConversation {
 
     /// The next request; `None` where none comes.
     async fn next(&self, client: &mut Client) -> Result<Option<Heard>, Refused> {
-        if !client.wait(&self.ingress.core).await {
+        if !self.wait(client).await {
             return Ok(None);
         }
         let metrics = &self.ingress.core.metrics;
@@ -114,6 +124,24 @@ impl HttpConversation {
         match timeout(limit, pin!(self.hear(client))).await {
             Ok(heard) => heard.map(Some),
             Err(_) => Err(Refused::silently(ClientClose::TimedOut)),
+        }
+    }
+
+    /// Waits for a request. A client whose user is out by then goes, and the session that it has kept
+    /// with it.
+    async fn wait(&self, client: &mut Client) -> bool {
+        let core = &self.ingress.core;
+        let Some(member) = &self.member else {
+            return client.wait(core).await;
+        };
+        let first = race(pin!(client.wait(core)), pin!(member.ended())).await;
+        match first {
+            Either::First(has_spoken) => has_spoken,
+            Either::Second(reason) => {
+                tracing::debug!(%reason, "HTTP client sent away between two requests");
+                client.reset_on_close();
+                false
+            }
         }
     }
 
@@ -137,7 +165,11 @@ impl HttpConversation {
         } = head(client).await?;
         let login = match authorization {
             Authorization::Basic(credentials) => {
-                let login = self.ingress.logins.check(&credentials).await;
+                let origin = Origin {
+                    client: self.peer,
+                    seat: self.member.as_ref().map(Member::seat),
+                };
+                let login = self.ingress.logins.check(&credentials, origin).await;
                 login.map(|login| (login, credentials.username))
             }
             Authorization::Missing | Authorization::Unusable => Err(Denied::NoCredentials),
@@ -151,7 +183,10 @@ impl HttpConversation {
 
     async fn follow(&mut self, client: Client, heard: Heard) -> Option<Client> {
         match &heard.login {
-            Ok(_) => self.stranger = None,
+            Ok((login, _)) => {
+                self.stranger = None;
+                self.sit(&login.seat);
+            }
             Err(_) => self.first_is_over(),
         }
         match (heard.request, heard.login) {
@@ -159,6 +194,7 @@ impl HttpConversation {
                 self.unserved = None;
                 let order = RequestOrder {
                     user: login.user,
+                    seat: login.seat,
                     login_name,
                     request,
                     counted: 0,
@@ -169,6 +205,7 @@ impl HttpConversation {
                 let (socket, early) = client.into_parts();
                 let order = Order {
                     user: login.user,
+                    seat: login.seat,
                     target,
                     answer: Answer::HttpConnect,
                     reply_mode: login.reply_mode,
@@ -182,6 +219,17 @@ impl HttpConversation {
                 self.deny(client, &denied, heard.asked, request.is_head_alone())
                     .await
             }
+        }
+    }
+
+    /// The client is who took this seat.
+    fn sit(&mut self, seat: &Arc<Seat>) {
+        let is_new = !self
+            .member
+            .as_ref()
+            .is_some_and(|member| Arc::ptr_eq(member.seat(), seat));
+        if is_new {
+            self.member = Some(self.ingress.core.shares.join(Arc::clone(seat)));
         }
     }
 
@@ -247,7 +295,7 @@ fn explain(denied: &Denied) -> (Reason, String) {
     match denied {
         Denied::NoCredentials => (Reason::AuthenticationFailed, LOG_IN.to_owned()),
         Denied::Credentials => (Reason::AuthenticationFailed, String::new()),
-        Denied::Disabled => (Reason::UserDisabled, String::new()),
+        Denied::NotNow(reason) => (*reason, String::new()),
         Denied::Parameter(error) => (Reason::BadRequest, error.to_string()),
         Denied::Unavailable => (Reason::Overloaded, UNAVAILABLE.to_owned()),
     }

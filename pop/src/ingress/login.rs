@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -11,6 +12,7 @@ use std::{
 use titan_proto::{
     control::{ReplyMode, UserName, UserRecord},
     credentials::Credentials,
+    reason::Reason,
     username::{self, ParamError, Params},
 };
 
@@ -20,7 +22,7 @@ use crate::{
     metrics::{ClientClose, LoginOutcome},
     net::Notify,
     tunnel::Core,
-    users::{Cache, LoginAnswer, LoginDigest, LoginKey, Lookup},
+    users::{Accounts, Cache, LoginAnswer, LoginDigest, LoginKey, Lookup, Moment, Seat},
 };
 
 /// A client that is let in.
@@ -28,6 +30,8 @@ use crate::{
 pub(super) struct Login {
     /// The user's base name.
     pub(super) user: UserName,
+    /// The client's place among the user's connections.
+    pub(super) seat: Arc<Seat>,
     /// When the client is told that it is connected.
     pub(super) reply_mode: ReplyMode,
 }
@@ -39,8 +43,8 @@ pub(super) enum Denied {
     NoCredentials,
     /// User name or password is wrong.
     Credentials,
-    /// The user is switched off.
-    Disabled,
+    /// The user may not connect at this time, from there, or once more.
+    NotNow(Reason),
     /// The user name asks for something that does not exist.
     Parameter(ParamError),
     /// Nobody could say, or what the client relays could not be counted.
@@ -58,11 +62,28 @@ impl Denied {
 
     fn outcome(&self) -> LoginOutcome {
         match self {
+            Self::NotNow(reason) => match reason {
+                Reason::UserDisabled => LoginOutcome::Disabled,
+                Reason::PackageExpired => LoginOutcome::PackageExpired,
+                Reason::PackageNotStarted => LoginOutcome::PackageNotStarted,
+                Reason::QuotaExhausted => LoginOutcome::QuotaExhausted,
+                Reason::ClientAddressDenied => LoginOutcome::ClientAddressDenied,
+                Reason::TooManyConnections => LoginOutcome::TooManyConnections,
+                _ => LoginOutcome::Refused,
+            },
             Self::NoCredentials | Self::Credentials | Self::Parameter(_) => LoginOutcome::Refused,
-            Self::Disabled => LoginOutcome::Disabled,
             Self::Unavailable => LoginOutcome::Unavailable,
         }
     }
+}
+
+/// Where a login comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    /// The client's address.
+    pub(super) client: IpAddr,
+    /// The seat of its last login, if it had one on the same connection.
+    pub(super) seat: Option<&'a Arc<Seat>>,
 }
 
 /// The logins of one shard.
@@ -70,6 +91,7 @@ impl Denied {
 pub(super) struct Logins {
     core: Rc<Core>,
     key: LoginKey,
+    accounts: Arc<Accounts>,
     pub(super) cache: RefCell<Cache>,
     /// Questions under way. Clients that ask the same wait for one answer.
     asked: RefCell<HashMap<LoginDigest, Rc<Question>>>,
@@ -79,10 +101,11 @@ pub(super) struct Logins {
 }
 
 impl Logins {
-    pub(super) fn new(core: Rc<Core>, key: LoginKey) -> Self {
+    pub(super) fn new(core: Rc<Core>, key: LoginKey, accounts: Arc<Accounts>) -> Self {
         Self {
             core,
             key,
+            accounts,
             cache: RefCell::default(),
             asked: RefCell::default(),
             tickets: RefCell::default(),
@@ -92,8 +115,12 @@ impl Logins {
     }
 
     /// Lets a client in or says why not.
-    pub(super) async fn check(&self, credentials: &Credentials) -> Result<Login, Denied> {
-        let result = self.decide(credentials).await;
+    pub(super) async fn check(
+        &self,
+        credentials: &Credentials,
+        origin: Origin<'_>,
+    ) -> Result<Login, Denied> {
+        let result = self.decide(credentials, origin).await;
         self.core.metrics.logins.inc(match &result {
             Ok(_) => LoginOutcome::Accepted,
             Err(denied) => denied.outcome(),
@@ -120,7 +147,7 @@ impl Logins {
             .for_each(|waiter| waiter.notify());
     }
 
-    async fn decide(&self, credentials: &Credentials) -> Result<Login, Denied> {
+    async fn decide(&self, credentials: &Credentials, origin: Origin<'_>) -> Result<Login, Denied> {
         if !self.core.is_metering.get() {
             return Err(Denied::Unavailable);
         }
@@ -135,7 +162,7 @@ impl Logins {
                 if refresh {
                     self.core.mesh.report(Report::RefreshUser(name));
                 }
-                self.admit(&record, params)
+                self.admit(&record, params, origin)
             }
             Lookup::Refused => Err(Denied::Credentials),
             Lookup::Ask(last_known) => {
@@ -143,9 +170,9 @@ impl Logins {
                     self.ask(name, digest, &credentials.password).await,
                     last_known,
                 ) {
-                    (LoginAnswer::Verified(record), _) => self.admit(&record, params),
+                    (LoginAnswer::Verified(record), _) => self.admit(&record, params, origin),
                     // The manager is away: who was known goes on.
-                    (LoginAnswer::Unavailable, Some(record)) => self.admit(&record, params),
+                    (LoginAnswer::Unavailable, Some(record)) => self.admit(&record, params, origin),
                     (LoginAnswer::Unavailable, None) => Err(Denied::Unavailable),
                     _ => Err(Denied::Credentials),
                 }
@@ -153,10 +180,16 @@ impl Logins {
         }
     }
 
-    fn admit(&self, record: &Arc<UserRecord>, params: Params) -> Result<Login, Denied> {
-        if !record.enabled {
-            return Err(Denied::Disabled);
-        }
+    fn admit(
+        &self,
+        record: &Arc<UserRecord>,
+        params: Params,
+        origin: Origin<'_>,
+    ) -> Result<Login, Denied> {
+        let seat = match origin.seat.filter(|seat| seat.serves(record)) {
+            Some(seat) => Arc::clone(seat),
+            None => self.seat(record, origin.client)?,
+        };
         // What the connection asks for goes before what the user has set, and that before what
         // the operator has.
         let reply_mode = params
@@ -165,7 +198,16 @@ impl Logins {
             .unwrap_or(self.core.config.reply_mode);
         Ok(Login {
             user: record.name.clone(),
+            seat,
             reply_mode,
+        })
+    }
+
+    fn seat(&self, record: &Arc<UserRecord>, client: IpAddr) -> Result<Arc<Seat>, Denied> {
+        let admitted = self.accounts.admit(record, client, Moment::now());
+        admitted.map_err(|reason| match reason {
+            Reason::AuthenticationFailed => Denied::Credentials,
+            reason => Denied::NotNow(reason),
         })
     }
 

@@ -9,7 +9,7 @@ mod http;
 mod login;
 mod socks5;
 
-use std::{pin::pin, rc::Rc, time::Instant};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use titan_proto::{
@@ -22,10 +22,10 @@ use self::{conversation::Conversation, login::Logins};
 use crate::{
     mesh::{Order, RequestMove, Ticket},
     metrics::{ClientClose, Held},
-    net::{Accepted, Either, Place, Socket, farewell, race, spawn_guarded, timeout},
+    net::{Accepted, Either, Place, Socket, canonical, farewell, race, spawn_guarded, timeout},
     relay::{self, Client},
     tunnel::Core,
-    users::{LoginAnswer, LoginKey},
+    users::{Accounts, Cache, LoginAnswer, LoginKey},
 };
 
 /// What the handshakes of one shard share.
@@ -36,9 +36,9 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// Handshakes for `core`; `key` is the same on all shards.
-    pub fn new(core: Rc<Core>, key: LoginKey) -> Self {
-        let logins = Logins::new(Rc::clone(&core), key);
+    /// Handshakes for `core`; `key` and `accounts` are the same on all shards.
+    pub fn new(core: Rc<Core>, key: LoginKey, accounts: Arc<Accounts>) -> Self {
+        let logins = Logins::new(Rc::clone(&core), key, accounts);
         Self { core, logins }
     }
 
@@ -57,7 +57,8 @@ impl Ingress {
         let Ok(socket) = Socket::adopt(accepted.fd) else {
             return self.core.metrics.client_closes.inc(ClientClose::Overloaded);
         };
-        let mut client = Conversation::new(socket);
+        let peer = canonical(accepted.peer).ip();
+        let mut client = Conversation::new(socket, peer);
         match self.hear_out(&mut client, &place).await {
             Ok(Wish::Session(order)) => relay::start(&self.core, client.into_socket(), order),
             Ok(Wish::Http) => {
@@ -66,7 +67,7 @@ impl Ingress {
                 let first_by = Some(deadline);
                 let stranger = Stranger { place, first_by };
                 // A task of its own, so that it need not have room for all of this one.
-                spawn_guarded("http client", http::serve(self, client, stranger));
+                spawn_guarded("http client", http::serve(self, client, peer, stranger));
             }
             Err(Refused { close, last_words }) => {
                 self.core.metrics.client_closes.inc(close);
@@ -90,7 +91,7 @@ impl Ingress {
     }
 
     /// Takes in a newer record of a user.
-    pub fn user_changed(&self, record: &std::sync::Arc<titan_proto::control::UserRecord>) {
+    pub fn user_changed(&self, record: &Arc<titan_proto::control::UserRecord>) {
         self.logins
             .cache
             .borrow_mut()
@@ -100,6 +101,11 @@ impl Ingress {
     /// Forgets a user that is no more.
     pub fn user_gone(&self, name: &UserName) {
         self.logins.cache.borrow_mut().forget(name);
+    }
+
+    /// Forgets every user: nobody knows what has changed about them.
+    pub fn users_forgotten(&self) {
+        self.logins.cache.replace(Cache::default());
     }
 
     /// Notes that the manager could not be asked about a user.

@@ -1,14 +1,15 @@
 //! SOCKS5 clients (RFC 1928, RFC 1929).
 
 use bytes::{Bytes, BytesMut};
-use titan_proto::socks5::{
-    Authentication, Command, Reply, Request, ServerHandshake, Socks5Error, Step, reply,
+use titan_proto::{
+    reason::Reason,
+    socks5::{Authentication, Command, Reply, Request, ServerHandshake, Socks5Error, Step, reply},
 };
 
 use super::{
     Ingress, Refused,
     conversation::Conversation,
-    login::{Denied, Login},
+    login::{Denied, Login, Origin},
 };
 use crate::{
     mesh::{Answer, Order},
@@ -30,7 +31,11 @@ pub(super) async fn handshake(
             Step::NeedMore => client.read_more().await?,
             Step::Reply(bytes) => client.say(&bytes).await?,
             Step::Authenticate(credentials) => {
-                login = ingress.logins.check(&credentials).await;
+                let origin = Origin {
+                    client: client.peer,
+                    seat: None,
+                };
+                login = ingress.logins.check(&credentials, origin).await;
                 let verdict = verdict(&mut handshake, &login)?;
                 client.say(&verdict).await?;
             }
@@ -40,13 +45,20 @@ pub(super) async fn handshake(
 }
 
 /// What the client hears about its login. RFC 1929 knows yes and no, and no makes a client ask its
-/// user for another password; where nobody could say, the client is let in to hear of a failure.
+/// user for another password; where nobody could say, or the password is right and the user's package
+/// or connections are used up, the client is let in to hear of that.
 fn verdict(
     handshake: &mut ServerHandshake,
     login: &Result<Login, Denied>,
 ) -> Result<Bytes, Refused> {
     match login {
         Ok(_) | Err(Denied::Unavailable) => Ok(handshake.accept()),
+        Err(Denied::NotNow(
+            Reason::TooManyConnections
+            | Reason::QuotaExhausted
+            | Reason::PackageExpired
+            | Reason::PackageNotStarted,
+        )) => Ok(handshake.accept()),
         Err(denied) => Err(Refused::with(denied.close(), handshake.refuse())),
     }
 }
@@ -59,7 +71,13 @@ fn order(
     let refuse = |close, code| Err(Refused::with(close, reply(code, None)));
     let login = match login {
         Ok(login) => login,
-        Err(denied) => return refuse(denied.close(), Reply::GeneralFailure),
+        Err(denied) => {
+            let code = match denied {
+                Denied::NotNow(reason) => reason.socks5_reply(),
+                _ => Reply::GeneralFailure,
+            };
+            return refuse(denied.close(), code);
+        }
     };
     let (answer, early) = match request.command {
         Command::Connect => (Answer::Socks5, std::mem::take(&mut client.input)),
@@ -71,6 +89,7 @@ fn order(
     };
     Ok(Order {
         user: login.user,
+        seat: login.seat,
         target: request.target,
         answer,
         reply_mode: login.reply_mode,

@@ -13,7 +13,7 @@ use titan_proto::{
 use super::Reservation;
 use crate::{
     directory::{ShardId, TunnelEntry, TunnelKey},
-    users::{LoginAnswer, UsageDelta},
+    users::{Account, LoginAnswer, Seat, UsageDelta},
 };
 
 /// A socket that moves to another shard, with what is known of it.
@@ -45,6 +45,8 @@ pub struct ClientMove {
 pub struct Order {
     /// Who asked.
     pub user: UserName,
+    /// The client's place among the user's connections.
+    pub seat: Arc<Seat>,
     /// Where to. For a relay of datagrams it is the address they will come from, zeros if unknown.
     pub target: Target,
     /// In which form the client is answered.
@@ -151,6 +153,8 @@ pub struct RequestMove {
 pub struct RequestOrder {
     /// Who asked.
     pub user: UserName,
+    /// The client's place among the user's connections.
+    pub seat: Arc<Seat>,
     /// The user name as the client sent it, with its parameters: requests that differ in it do not
     /// share a session.
     pub login_name: String,
@@ -169,6 +173,8 @@ pub struct TunnelMove {
     pub early: BytesMut,
     /// Its place on the receiving shard, and which edge it belongs to, as its token says.
     pub reservation: Reservation,
+    /// When its token was issued, in seconds since the Unix epoch.
+    pub issued_at_s: u64,
     /// The edge's region, as its token says.
     pub region: Option<Region>,
     /// Where it comes from.
@@ -194,6 +200,12 @@ pub enum News {
     UserUnchanged(UserName),
     /// Whether what new sessions relay can be counted; none are let in where not.
     Metering(bool),
+    /// Nobody knows what has changed about any user.
+    UsersForgotten,
+    /// A user's account has ended, or what the user may do has changed.
+    AccountChanged(Arc<Account>),
+    /// A node is sent away: its tunnels end, and so does what it was let in with.
+    NodeSentAway(SentAway),
     /// Take no more clients; end when the last session has, at the deadline at the latest.
     Drain(Instant),
 }
@@ -205,6 +217,18 @@ pub struct TokenAuthority {
     pub pop: PopId,
     /// The manager's Ed25519 public key.
     pub key: [u8; 32],
+}
+
+/// A node that is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentAway {
+    /// The node.
+    pub node: NodeId,
+    /// When the manager decided it, in seconds since the Unix epoch by the clock that its tokens are
+    /// dated by. A token from then or before opens no tunnel any more.
+    pub at_s: u64,
+    /// What the edge is told.
+    pub why: &'static str,
 }
 
 /// Names one login that a shard waits for.
@@ -245,6 +269,8 @@ pub enum Report {
     RefreshUser(UserName),
     /// What users have relayed through a shard since it last said so.
     Usage(Vec<UsageDelta>),
+    /// The package of a user was used up on a shard.
+    PackageUsedUp(Arc<Account>),
     /// A shard has ended.
     ShardEnded(ShardId),
     /// Begin to drain: whoever holds the PoP, or a signal, says so.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 pub use messages::{
     Answer, ClientMove, Failed, LoginRequest, News, Order, Progress, Report, RequestMove,
-    RequestOrder, Ticket, TokenAuthority, TunnelMove, Work,
+    RequestOrder, SentAway, Ticket, TokenAuthority, TunnelMove, Work,
 };
 pub use placement::Reservation;
 pub use status::Status;

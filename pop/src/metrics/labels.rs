@@ -97,6 +97,16 @@ label! {
         Refused = "refused",
         /// The user is switched off.
         Disabled = "disabled",
+        /// The user's package has expired.
+        PackageExpired = "package_expired",
+        /// The user's package has not begun.
+        PackageNotStarted = "package_not_started",
+        /// The user's package is used up.
+        QuotaExhausted = "quota_exhausted",
+        /// The user may not connect from the client's address.
+        ClientAddressDenied = "client_address_denied",
+        /// The user has as many connections as may be.
+        TooManyConnections = "too_many_connections",
         /// Nobody could say: the manager is away and the user is not known here.
         Unavailable = "unavailable",
     }
@@ -113,6 +123,8 @@ label! {
         Malformed = "malformed",
         /// It has more bytes than the tunnel or the client's network carries.
         TooLong = "too_long",
+        /// Its user's rate was used up.
+        RateLimited = "rate_limited",
         /// The tunnel had no room for it.
         BufferFull = "buffer_full",
         /// It came through the tunnel faster than the association took it.
@@ -137,6 +149,8 @@ label! {
         Protocol = "protocol",
         /// No token, or one that is malformed, expired or wrongly signed.
         Token = "token",
+        /// A good token, from before the node was sent away.
+        SentAway = "sent_away",
         /// A good token, for another PoP.
         OtherPop = "other_pop",
         /// The manager's key is not known yet.

@@ -40,5 +40,5 @@ pub use notify::{Notify, OnceEvent};
 pub use runtime::{Driver, probe, run};
 pub use socket::{Received, Socket};
 pub use task::{Stats, guarded, spawn_guarded};
-pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};
+pub use timer::{Elapsed, Sleep, sleep, sleep_until, sleep_until_fine, timeout};
 pub use udp::{Sent, UdpSocket, canonical};

@@ -1,4 +1,5 @@
-//! Timeouts of one core: one wheel, one timer descriptor, armed only while something waits.
+//! Timeouts of one core: a wheel and a timer descriptor, armed only while something waits; and a second
+//! pair that turns faster, for the few waits whose length matters.
 
 use std::{
     cell::RefCell,
@@ -21,7 +22,7 @@ use super::{
     task::spawn_guarded,
     wheel::{Key, Wheel},
 };
-use crate::limits::TIMER_TICK;
+use crate::limits::{FINE_TICK, TIMER_TICK};
 
 /// The time was over before the future was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,17 @@ pub fn sleep(duration: Duration) -> Sleep {
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep {
         deadline,
+        pace: Pace::Coarse,
+        key: None,
+    }
+}
+
+/// The same to the resolution of the fine wheel, which costs a turn every few milliseconds for as
+/// long as anybody waits so.
+pub fn sleep_until_fine(deadline: Instant) -> Sleep {
+    Sleep {
+        deadline,
+        pace: Pace::Fine,
         key: None,
     }
 }
@@ -56,6 +68,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 #[derive(Debug)]
 pub struct Sleep {
     deadline: Instant,
+    pace: Pace,
     key: Option<Key>,
 }
 
@@ -71,7 +84,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline;
-        let fired = with_clock(|clock| {
+        let fired = with_clock(self.pace, |clock| {
             let key = *self.key.get_or_insert_with(|| clock.set(deadline));
             clock.wheel.has_fired(key, cx.waker())
         });
@@ -85,43 +98,62 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            with_clock(|clock| clock.wheel.clear(key));
+            with_clock(self.pace, |clock| clock.wheel.clear(key));
         }
     }
 }
 
-/// Gives this core its clock and starts the task that turns it.
+/// Gives this core its clocks and starts the tasks that turn them.
 pub(super) fn start() -> io::Result<()> {
-    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-    let timer = Rc::new(Socket::adopt(timerfd_create(
-        TimerfdClockId::Monotonic,
-        flags,
-    )?)?);
-    CLOCK.set(Some(Clock {
-        wheel: Wheel::new(),
-        start: Instant::now(),
-        timer: Rc::clone(&timer),
-    }));
-    spawn_guarded("timer", turn(timer));
+    let (coarse, fine) = (Clock::new(TIMER_TICK)?, Clock::new(FINE_TICK)?);
+    let timers = [&coarse, &fine].map(|clock| Rc::clone(&clock.timer));
+    CLOCKS.set(Some(Clocks { coarse, fine }));
+    for (pace, timer) in [Pace::Coarse, Pace::Fine].into_iter().zip(timers) {
+        spawn_guarded("timer", turn(pace, timer));
+    }
     Ok(())
 }
 
-/// Takes the clock away; what still waits is woken and finds its time over.
+/// Takes the clocks away; what still waits is woken and finds its time over.
 pub(super) fn stop() {
-    CLOCK.set(None);
+    CLOCKS.set(None);
 }
 
 thread_local! {
-    static CLOCK: RefCell<Option<Clock>> = const { RefCell::new(None) };
+    static CLOCKS: RefCell<Option<Clocks>> = const { RefCell::new(None) };
+}
+
+/// How exact a wait is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Coarse,
+    Fine,
+}
+
+struct Clocks {
+    coarse: Clock,
+    fine: Clock,
 }
 
 struct Clock {
     wheel: Wheel,
+    tick: Duration,
     start: Instant,
     timer: Rc<Socket>,
 }
 
 impl Clock {
+    fn new(tick: Duration) -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(Self {
+            wheel: Wheel::new(),
+            tick,
+            start: Instant::now(),
+            timer: Rc::new(Socket::adopt(timer)?),
+        })
+    }
+
     fn set(&mut self, deadline: Instant) -> Key {
         if self.wheel.is_idle() {
             self.wheel.skip_to(self.tick(Instant::now()));
@@ -133,13 +165,13 @@ impl Clock {
 
     fn tick(&self, instant: Instant) -> u64 {
         let elapsed = instant.saturating_duration_since(self.start).as_millis();
-        u64::try_from(elapsed / TIMER_TICK.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(elapsed / self.tick.as_millis()).unwrap_or(u64::MAX)
     }
 
     fn arm(&self) {
         let tick = Timespec {
             tv_sec: 0,
-            tv_nsec: TIMER_TICK.subsec_nanos().into(),
+            tv_nsec: self.tick.subsec_nanos().into(),
         };
         let once = Itimerspec {
             it_interval: Timespec {
@@ -154,20 +186,27 @@ impl Clock {
     }
 }
 
-fn with_clock<T>(f: impl FnOnce(&mut Clock) -> T) -> Option<T> {
-    // A sleep may outlive its core's clock, dropped with the tasks of a runtime that ends.
-    CLOCK
-        .try_with(|clock| clock.borrow_mut().as_mut().map(f))
+fn with_clock<T>(pace: Pace, f: impl FnOnce(&mut Clock) -> T) -> Option<T> {
+    // A sleep may outlive its core's clocks, dropped with the tasks of a runtime that ends.
+    CLOCKS
+        .try_with(|clocks| {
+            let mut clocks = clocks.borrow_mut();
+            let Clocks { coarse, fine } = clocks.as_mut()?;
+            Some(f(match pace {
+                Pace::Coarse => coarse,
+                Pace::Fine => fine,
+            }))
+        })
         .ok()
         .flatten()
 }
 
-async fn turn(timer: Rc<Socket>) {
+async fn turn(pace: Pace, timer: Rc<Socket>) {
     let mut woken = Vec::new();
     while timer.readable().await.is_ok() {
         // The count of expirations; what matters is that reading it makes the timer unreadable.
         let _ = rustix::io::read(&*timer, &mut [0; 8]);
-        let running = with_clock(|clock| {
+        let running = with_clock(pace, |clock| {
             let now = clock.tick(Instant::now());
             clock.wheel.turn(now, &mut woken);
             if !clock.wheel.is_idle() {

@@ -13,6 +13,8 @@ use crate::limits::{CLIENT_WRITE_BATCH, WRITE_SLICES};
 pub(super) async fn run(link: &Link) -> Result<(), Broken> {
     let mut ended = false;
     while !ended {
+        // Until its turn comes, what the client is owed stays in the session's window.
+        link.meter.down().turn().await;
         let mut batch = Batch::gather(link);
         ended = batch.ended;
         if batch.is_empty() && !ended {
@@ -49,11 +51,15 @@ impl Batch {
             first: 0,
             ended: false,
         };
-        let mut len = 0;
-        while len < CLIENT_WRITE_BATCH && batch.chunks.len() < WRITE_SLICES {
+        let quantum = link.meter.down().quantum();
+        let mut room = quantum.unwrap_or(CLIENT_WRITE_BATCH);
+        while room > 0 && batch.chunks.len() < WRITE_SLICES {
             match link.session.receive() {
-                Some(Received::Data(bytes)) => {
-                    len += bytes.len();
+                Some(Received::Data(mut bytes)) => {
+                    if quantum.is_some() && bytes.len() > room {
+                        link.session.put_back(bytes.split_off(room));
+                    }
+                    room = room.saturating_sub(bytes.len());
                     batch.chunks.push(bytes);
                 }
                 Some(Received::End) => {
@@ -88,7 +94,7 @@ impl Batch {
         if sent > 0 {
             link.note_answer();
             link.linger.moved();
-            link.count_down(sent);
+            link.meter.moved_down(sent);
             link.session.consumed(sent);
         }
         self.advance(sent);

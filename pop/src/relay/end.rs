@@ -32,6 +32,11 @@ pub(super) fn broke(link: Link, broken: Broken) {
             link.end_cleanly();
             spawn_guarded("refusal", refuse(link.client, link.answer, reason, text));
         }
+        Broken::User(reason) if !link.is_answered() => {
+            link.end_cleanly();
+            let refusal = refuse(link.client, link.answer, reason, String::new());
+            spawn_guarded("refusal", refusal);
+        }
         _ => link.client.reset(),
     }
 }

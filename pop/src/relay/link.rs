@@ -4,19 +4,20 @@ use std::{
     cell::Cell,
     io,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use titan_proto::{mux::Reset, reason::Reason};
 
-use super::{kept::Keeper, linger::Linger};
+use super::{kept::Keeper, linger::Linger, meter::Meter};
 use crate::{
     limits::CLIENT_WATCH,
     mesh::{Answer, Order, Progress},
     metrics::Held,
     net::{Socket, sleep, sleep_until},
     tunnel::{Core, Session},
-    users::Metered,
+    users::Seat,
 };
 
 /// A client and its session.
@@ -32,9 +33,10 @@ pub(super) struct Link {
     pub(super) told: Cell<bool>,
     /// Whether the client has got a byte that came from the target.
     pub(super) answered: Cell<bool>,
+    /// What its user may do.
+    pub(super) meter: Meter,
     /// What another edge would need, until the target has answered.
     pub(super) kept: Keeper,
-    meter: Metered,
     open_by: Instant,
     _active: Held,
 }
@@ -50,12 +52,12 @@ impl Link {
         progress: Progress,
     ) -> Self {
         core.metrics.sessions_opened.inc();
-        let meter = core.meters.hold(&order.user);
+        let meter = Meter::new(&core, Arc::clone(&order.seat));
         let link = Self::with(core, client, session, meter, order.answer, progress.open_by);
         link.told.set(progress.told);
         if progress.failed.is_empty() {
             link.meter.count_session();
-            link.count_up(order.early.len());
+            link.meter.moved_up(order.early.len());
         } else {
             // The session, and what its client has sent so far, was counted when it came.
             link.core.metrics.sessions_reopened.inc();
@@ -71,9 +73,10 @@ impl Link {
         core: Rc<Core>,
         client: Socket,
         session: Session,
-        meter: Metered,
+        seat: Arc<Seat>,
         answer: Answer,
     ) -> Self {
+        let meter = Meter::new(&core, seat);
         let link = Self::with(core, client, session, meter, answer, Instant::now());
         link.told.set(true);
         link.answered.set(true);
@@ -84,7 +87,7 @@ impl Link {
         core: Rc<Core>,
         client: Socket,
         session: Session,
-        meter: Metered,
+        meter: Meter,
         answer: Answer,
         open_by: Instant,
     ) -> Self {
@@ -97,24 +100,12 @@ impl Link {
             answer,
             told: Cell::new(false),
             answered: Cell::new(false),
-            meter,
             open_by,
+            meter,
             kept: Keeper::default(),
             core,
             _active: active,
         }
-    }
-
-    /// Counts bytes that were read from the client and go into the tunnel.
-    pub(super) fn count_up(&self, bytes: usize) {
-        self.core.metrics.bytes_up.add(bytes as u64);
-        self.meter.count_up(bytes as u64);
-    }
-
-    /// Counts bytes that the client's socket has taken.
-    pub(super) fn count_down(&self, bytes: usize) {
-        self.core.metrics.bytes_down.add(bytes as u64);
-        self.meter.count_down(bytes as u64);
     }
 
     /// The client has got a byte that came from the target, or the target's end.
@@ -186,6 +177,9 @@ pub(super) enum Broken {
     /// The edge or its tunnel ended the session.
     #[error("the session was reset: {}", .0.reason)]
     Session(Reset),
+    /// Its user may not do any more what it does.
+    #[error("the user's sessions were ended: {0}")]
+    User(Reason),
     /// Half of it had ended, and nothing moved in the other half.
     #[error("nothing moved after one direction had ended")]
     Idle,
@@ -197,6 +191,7 @@ impl Broken {
         match self {
             Self::Client(_) => Reason::ClientGone,
             Self::Session(reset) => reset.reason,
+            Self::User(reason) => *reason,
             Self::Idle => Reason::Idle,
         }
     }

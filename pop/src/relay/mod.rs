@@ -16,6 +16,7 @@ mod forward;
 mod kept;
 mod linger;
 mod link;
+mod meter;
 mod reply;
 mod session;
 mod start;

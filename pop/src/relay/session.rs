@@ -16,7 +16,17 @@ use crate::net::{Either, join, race, timeout};
 
 /// Carries a session whose OPEN is queued.
 pub(super) async fn run(link: Link, reply_mode: ReplyMode, early: Early) {
-    match carry(&link, reply_mode, early).await {
+    let outcome = {
+        let (carried, ended) = (
+            pin!(carry(&link, reply_mode, early)),
+            pin!(link.meter.ended()),
+        );
+        match race(carried, ended).await {
+            Either::First(outcome) => outcome,
+            Either::Second(reason) => Err(Broken::User(reason)),
+        }
+    };
+    match outcome {
         Ok(()) => {
             link.session.release();
             link.end_cleanly();

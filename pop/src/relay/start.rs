@@ -107,14 +107,14 @@ fn run(core: &Rc<Core>, client: Socket, order: Order, progress: Progress, sessio
         bytes: order.early.clone(),
         ended: progress.ended,
     };
-    let link = |order| Link::new(Rc::clone(core), client, session, order, progress);
-    match order.answer {
+    let (answer, announced) = (order.answer, order.target.clone());
+    let link = Link::new(Rc::clone(core), client, session, order, progress);
+    match answer {
         Answer::Socks5Associate => {
-            let announced = order.target.clone();
-            spawn_guarded("association", udp::run(link(order), reply_mode, announced));
+            spawn_guarded("association", udp::run(link, reply_mode, announced));
         }
         Answer::Socks5 | Answer::HttpConnect | Answer::HttpUpgraded => {
-            spawn_guarded("session", session::run(link(order), reply_mode, early));
+            spawn_guarded("session", session::run(link, reply_mode, early));
         }
     }
 }

@@ -47,7 +47,7 @@ use crate::{
 /// Serves an association whose OPEN is queued; `announced` is where the client will send from.
 pub(super) async fn run(link: Link, reply_mode: ReplyMode, announced: Target) {
     let outcome = match Association::new(&link, &announced) {
-        Ok(association) => association.serve(reply_mode).await,
+        Ok(association) => association.serve_while_let(reply_mode).await,
         Err(error) => {
             tracing::warn!(%error, "no socket for a UDP association");
             // It is this PoP that has none, whichever edge is asked.
@@ -87,6 +87,15 @@ impl<'a> Association<'a> {
             last_move: Cell::new(Instant::now()),
             _active: Held::new(&link.core.metrics, |metrics| &metrics.associations_active),
         })
+    }
+
+    /// Serves for as long as the user may.
+    async fn serve_while_let(&self, reply_mode: ReplyMode) -> Result<(), Broken> {
+        let (served, ended) = (pin!(self.serve(reply_mode)), pin!(self.link.meter.ended()));
+        match race(served, ended).await {
+            Either::First(outcome) => outcome,
+            Either::Second(reason) => Err(Broken::User(reason)),
+        }
     }
 
     /// Answers the client and relays until it ends the association, or something else does.
@@ -196,6 +205,9 @@ impl<'a> Association<'a> {
             UdpError::Truncated | UdpError::Target(_) => DatagramDrop::Malformed,
         })?;
         self.client.set(Some(source));
+        if !self.link.meter.up().is_open() {
+            return Err(DatagramDrop::RateLimited);
+        }
         let data = datagram.get(header..).unwrap_or_default();
         let len = data.len();
         let payload = if len < DATAGRAM_COPY_BELOW {
@@ -209,7 +221,7 @@ impl<'a> Association<'a> {
             Ok(()) => {
                 self.moved();
                 self.link.core.metrics.datagrams_up.inc();
-                self.link.count_up(len);
+                self.link.meter.moved_up(len);
                 Ok(())
             }
             Err(DatagramError::TooLong) => Err(DatagramDrop::TooLong),
@@ -262,6 +274,9 @@ impl<'a> Association<'a> {
 
     fn pass_down(&self, datagram: &Datagram) -> Result<(), DatagramDrop> {
         let client = self.client.get().ok_or(DatagramDrop::NoClient)?;
+        if !self.link.meter.down().is_open() {
+            return Err(DatagramDrop::RateLimited);
+        }
         let mut header = [0; MAX_UDP_HEADER];
         let mut rest = &mut header[..];
         encode_udp_header(&datagram.address, &mut rest);
@@ -272,7 +287,7 @@ impl<'a> Association<'a> {
             Sent::Whole => {
                 self.moved();
                 self.link.core.metrics.datagrams_down.inc();
-                self.link.count_down(datagram.data.len());
+                self.link.meter.moved_down(datagram.data.len());
                 Ok(())
             }
             Sent::Full => Err(DatagramDrop::SocketFull),

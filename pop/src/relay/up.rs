@@ -68,6 +68,7 @@ impl<'a> Up<'a> {
                 continue;
             }
             self.link.client.readable().await?;
+            self.link.meter.turn_up(&self.link.client).await?;
             if self.burst()?.is_break() {
                 break;
             }
@@ -86,13 +87,17 @@ impl<'a> Up<'a> {
 
     /// Relays what the client has sent, within bounds; breaks at the end of it.
     fn burst(&mut self) -> Result<ControlFlow<()>, Broken> {
-        for _ in 0..READ_BURST {
+        // A user with a rate has a turn for one quantum.
+        let quantum = self.link.meter.up().quantum();
+        let reads = if quantum.is_some() { 1 } else { READ_BURST };
+        for _ in 0..reads {
             let left = usize::try_from(self.left).unwrap_or(usize::MAX);
             let room = self
                 .link
                 .session
                 .send_capacity()
                 .min(self.size.get())
+                .min(quantum.unwrap_or(usize::MAX))
                 .min(left);
             if room == 0 {
                 break;
@@ -119,7 +124,7 @@ impl<'a> Up<'a> {
     fn pass_on(&mut self, room: usize, n: usize, buffer: BytesMut) -> Result<(), Broken> {
         self.size.note(room, n);
         self.left = self.left.saturating_sub(n as u64);
-        self.link.count_up(n);
+        self.link.meter.moved_up(n);
         self.link.linger.moved();
         let sent = buffer.get(Payload::HEADROOM..).unwrap_or_default();
         self.link.kept.note(sent);

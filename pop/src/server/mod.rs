@@ -20,7 +20,7 @@ use crate::{
     metrics::Metrics,
     net::{Driver, probe},
     shard,
-    users::LoginKey,
+    users::{Accounts, LoginKey},
 };
 
 /// A running PoP. Dropping the handle leaves it running; [`drain`](Self::drain) ends it.
@@ -51,6 +51,7 @@ impl Pop {
         let metrics = Arc::new(Metrics::new(shards));
         let status = Arc::new(Status::default());
         let login_key = LoginKey::random();
+        let accounts = Arc::<Accounts>::default();
         let control = control::Setup {
             advertised: Advertised::new(&config, listeners.proxy_addr, listeners.tunnel_addr),
             config: Arc::clone(&config),
@@ -61,6 +62,7 @@ impl Pop {
             metrics: Arc::clone(&metrics),
             status,
             login_key: login_key.clone(),
+            accounts: Arc::clone(&accounts),
             shards,
         };
         let mut pop = Self {
@@ -76,6 +78,7 @@ impl Pop {
             config,
             metrics,
             login_key,
+            accounts,
         };
         pop.start_shards(&seed, mailboxes, listeners.shards)?;
         pop.start_control(control, listeners.admin)?;
@@ -144,6 +147,7 @@ impl Pop {
                 mailbox,
                 metrics: seed.metrics.shard(id),
                 login_key: seed.login_key.clone(),
+                accounts: Arc::clone(&seed.accounts),
                 proxy: listeners.proxy,
                 tunnel: listeners.tunnel,
             };
@@ -207,6 +211,7 @@ struct ShardSeed {
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     login_key: LoginKey,
+    accounts: Arc<Accounts>,
 }
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {

@@ -4,7 +4,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use crate::{
     ingress::Ingress,
-    mesh::{Message, News, OpenMailbox, Work},
+    mesh::{Message, News, OpenMailbox, SentAway, Work},
     metrics::TunnelRefusal,
     net::{Notify, guarded},
     relay,
@@ -56,6 +56,12 @@ impl Mail {
             Message::Work(Work::Client(client)) => relay::arrive(&self.core, client),
             Message::Work(Work::Request(moved)) => Rc::clone(&self.ingress).resume(*moved),
             Message::Work(Work::Tunnel(tunnel)) => {
+                // The order to send it away may have overtaken it.
+                let node = tunnel.reservation.node();
+                if self.core.banished.borrow().covers(node, tunnel.issued_at_s) {
+                    let refusals = &self.core.metrics.tunnel_refusals;
+                    return refusals.inc(TunnelRefusal::SentAway);
+                }
                 if tunnel::serve(&self.core, tunnel).is_err() {
                     let refusals = &self.core.metrics.tunnel_refusals;
                     refusals.inc(TunnelRefusal::Overloaded);
@@ -75,6 +81,9 @@ impl Mail {
             News::Login(ticket, answer) => self.ingress.login_answered(ticket, &answer),
             News::UserChanged(record) => self.ingress.user_changed(&record),
             News::UserGone(name) => self.ingress.user_gone(&name),
+            News::UsersForgotten => self.ingress.users_forgotten(),
+            News::AccountChanged(account) => self.core.shares.changed(&account),
+            News::NodeSentAway(sent_away) => self.send_away(sent_away),
             News::UserUnchanged(name) => self.ingress.user_unchanged(&name),
             News::Metering(works) => self.core.is_metering.set(works),
             News::Drain(deadline) => {
@@ -84,5 +93,17 @@ impl Mail {
                 self.drain_ordered.notify();
             }
         }
+    }
+
+    fn send_away(&self, sent_away: SentAway) {
+        self.core.banished.borrow_mut().note(sent_away);
+        let is_of_node = |tunnel: &&Rc<tunnel::Tunnel>| tunnel.entry().node == sent_away.node;
+        // A copy of the list: the end of a tunnel changes the table.
+        let tunnels = self.core.tunnels.borrow();
+        let theirs: Vec<_> = tunnels.iter().filter(is_of_node).map(Rc::clone).collect();
+        drop(tunnels);
+        theirs
+            .iter()
+            .for_each(|tunnel| tunnel.send_away(sent_away.why));
     }
 }

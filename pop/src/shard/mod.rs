@@ -25,7 +25,7 @@ use crate::{
         spawn_guarded,
     },
     tunnel::{self, Core},
-    users::LoginKey,
+    users::{Accounts, LoginKey},
 };
 
 /// What a shard starts with.
@@ -45,6 +45,8 @@ pub struct Setup {
     pub metrics: Arc<ShardMetrics>,
     /// The key of login digests.
     pub login_key: LoginKey,
+    /// The users of the whole PoP.
+    pub accounts: Arc<Accounts>,
     /// Its listener for proxy clients.
     pub proxy: OwnedFd,
     /// Its listener for edges.
@@ -91,7 +93,11 @@ struct Shard {
 impl Shard {
     fn start(setup: Setup) -> io::Result<Self> {
         let core = Core::new(setup.id, setup.config, setup.mesh, setup.metrics);
-        let ingress = Rc::new(Ingress::new(Rc::clone(&core), setup.login_key));
+        let ingress = Rc::new(Ingress::new(
+            Rc::clone(&core),
+            setup.login_key,
+            setup.accounts,
+        ));
         let mail = Rc::new(Mail::new(Rc::clone(&core), Rc::clone(&ingress)));
         let stop = Rc::<[Notify; 2]>::default();
         let proxy = Listener::adopt(setup.proxy)?;

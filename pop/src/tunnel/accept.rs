@@ -32,6 +32,7 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
     match upgrade_in_time(&core, &socket, &place).await {
         Ok(Upgraded {
             reservation,
+            issued_at_s,
             region,
             early,
         }) => {
@@ -44,6 +45,7 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
                     fd,
                     early,
                     reservation,
+                    issued_at_s,
                     region,
                     peer,
                 },
@@ -62,6 +64,7 @@ pub async fn accept(core: Rc<Core>, accepted: Accepted) {
 /// A tunnel that has been let in.
 struct Upgraded {
     reservation: Reservation,
+    issued_at_s: u64,
     region: Option<Region>,
     /// What came behind the request.
     early: BytesMut,
@@ -121,13 +124,20 @@ async fn upgrade(core: &Core, socket: &Socket) -> Result<Upgraded, Refused> {
             }
         }
     };
-    let TunnelClaims { sub, region, .. } = check(core, &request)?;
+    let TunnelClaims {
+        sub, iat, region, ..
+    } = check(core, &request)?;
+    if core.banished.borrow().covers(sub, iat) {
+        let text = "this node was sent away, ask the manager again";
+        return Err(Refused::with(TunnelRefusal::SentAway, 403, text));
+    }
     let reservation = core.mesh.reserve_tunnel(sub, core.shard);
     let reservation = reservation.ok_or_else(too_many_tunnels)?;
     let answer = upgrade::accept_response(&request, Some(SUBPROTOCOL));
     match socket.send_all(&answer).await {
         Ok(()) => Ok(Upgraded {
             reservation,
+            issued_at_s: iat,
             region,
             early: input,
         }),

@@ -10,14 +10,14 @@ use std::{
 use rand::{SeedableRng, rngs::SmallRng};
 use titan_proto::mux::Memory;
 
-use super::{Authority, Table};
+use super::{Authority, Banished, Table};
 use crate::{
     config::Config,
     directory::{Directory, ShardId},
     mesh::{Mesh, Report},
     metrics::ShardMetrics,
     net::{BufferPool, Lobby, OnceEvent},
-    users::Meters,
+    users::{Meters, Shares},
 };
 
 /// One core's share of the PoP. Nothing in it is seen by another thread but what says so.
@@ -45,6 +45,10 @@ pub struct Core {
     pub tunnels: RefCell<Table>,
     /// Which tunnel tokens are believed; nothing before the manager was reached once.
     pub authority: RefCell<Option<Rc<Authority>>>,
+    /// Nodes that were sent away, whose old tokens are not.
+    pub banished: RefCell<Banished>,
+    /// What the users with sessions here may do.
+    pub shares: Shares,
     /// Places for clients in their handshake.
     pub clients: Rc<Lobby>,
     /// Places for edges in their upgrade.
@@ -81,6 +85,8 @@ impl Core {
             directory: RefCell::new(Directory::new(shard)),
             tunnels: RefCell::new(Table::new(shard)),
             authority: RefCell::default(),
+            banished: RefCell::default(),
+            shares: Shares::default(),
             clients,
             edges,
             rng: RefCell::new(SmallRng::from_rng(&mut rand::rng())),

@@ -127,6 +127,12 @@ impl Tunnel {
         self.with(|conn| conn.close(CloseCode::GOING_AWAY, "this PoP is being shut down"));
     }
 
+    /// Ends the tunnel of a node that is sent away; its sessions are reset.
+    pub fn send_away(&self, why: &str) {
+        tracing::info!(tunnel = %self.key(), node = %self.entry.node, why, "node sent away");
+        self.with(|conn| conn.close(CloseCode::POLICY_VIOLATION, why));
+    }
+
     /// Calls the mux and then sees to everything that follows from the call.
     pub(super) fn with<T>(&self, command: impl FnOnce(&mut Connection) -> T) -> T {
         let result = command(&mut self.conn.borrow_mut());

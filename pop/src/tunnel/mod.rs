@@ -10,6 +10,7 @@
 //! The reader never waits for a session: credit bounds what a session can make the mux hold.
 
 mod accept;
+mod banished;
 mod core;
 mod link;
 mod reader;
@@ -19,6 +20,7 @@ mod token;
 mod writer;
 
 pub use accept::accept;
+pub use banished::Banished;
 pub use core::Core;
 pub use link::{Tunnel, serve};
 pub use session::Session;

@@ -163,6 +163,11 @@ impl Edge {
             .expect("the edge lives");
     }
 
+    /// Bytes that came for the targets of an edge that holds them.
+    pub fn held(&self) -> usize {
+        self.news.borrow().held
+    }
+
     /// Sessions it was asked for.
     pub fn opened(&self) -> usize {
         self.news.borrow().opened

@@ -7,10 +7,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
+    password_hash::phc::PasswordHash,
+};
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -18,9 +21,10 @@ use axum::{
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use titan_proto::control::{
-    NodeId, PopHeartbeat, PopHeartbeatReply, Problem, TOKEN_ISSUER, TunnelClaims, UsageReply,
-    UsageReport, UsageTotals, UserLimits, UserRecord,
+    Change, Event, EventsPage, NodeId, PopHeartbeat, PopHeartbeatReply, Problem, TOKEN_ISSUER,
+    TunnelClaims, UsageReply, UsageReport, UsageTotals, UserLimits, UserRecord,
 };
+use tokio::sync::watch;
 
 pub const CREDENTIAL: &str = "the pop's credential";
 
@@ -49,6 +53,13 @@ pub struct Records {
     pub away: bool,
     /// Ask for the whole list once.
     pub resync: bool,
+    /// What a PoP that follows them has not heard of is not there yet for it.
+    pub events: Vec<Event>,
+    /// Answer the next request for events with a gap.
+    pub gap: bool,
+    /// A PoP waits for events.
+    pub followed: bool,
+    happened: watch::Sender<usize>,
     token_key: String,
 }
 
@@ -68,6 +79,7 @@ impl Manager {
             .route("/api/v1/pop/heartbeat", post(heartbeat))
             .route("/api/v1/pop/usage", post(usage))
             .route("/api/v1/pop/users/{name}", get(user))
+            .route("/api/v1/pop/events", get(events))
             .with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
         let manager = Self {
@@ -83,14 +95,58 @@ impl Manager {
         format!("http://{}", self.address)
     }
 
-    /// Makes or changes a user; every change is a new version.
+    /// Makes or changes a user; every change is a new version, of which the PoP hears.
     pub fn set_user(&self, name: &str, password: &str, adjust: impl FnOnce(&mut UserRecord)) {
+        let version = self.set_user_silently(name, password, adjust);
+        let name = name.parse().expect("a name");
+        self.tell(Change::UserChanged { name, version });
+    }
+
+    /// Removes a user.
+    pub fn remove_user(&self, name: &str) {
         let mut records = self.state.lock().expect("not poisoned");
-        let version = records.users.get(name).map_or(1, |user| user.version + 1);
+        records.users.remove(name).expect("there is one");
+        drop(records);
+        let name = name.parse().expect("a name");
+        self.tell(Change::UserDeleted { name });
+    }
+
+    /// Has the PoP hear of something.
+    pub fn tell(&self, change: Change) {
+        let mut records = self.state.lock().expect("not poisoned");
+        let cursor = records.events.len() as u64 + 1;
+        let at = unix_s();
+        records.events.push(Event { cursor, at, change });
+        let events = records.events.len();
+        records.happened.send_replace(events);
+    }
+
+    /// Has the PoP hear that it has missed something.
+    pub fn tell_gap(&self) {
+        let mut records = self.state.lock().expect("not poisoned");
+        records.gap = true;
+        let events = records.events.len();
+        records.happened.send_replace(events);
+    }
+
+    /// Makes or changes a user of whom the PoP does not hear; gives the new version.
+    pub fn set_user_silently(
+        &self,
+        name: &str,
+        password: &str,
+        adjust: impl FnOnce(&mut UserRecord),
+    ) -> u64 {
+        let mut records = self.state.lock().expect("not poisoned");
+        let known = records.users.get(name);
+        let version = known.map_or(1, |user| user.version + 1);
+        // A hash is salted: the same password must stay the same one.
+        let hash = known
+            .map(|user| user.password_hash.clone())
+            .filter(|hash| verifies(hash, password));
         let mut record = UserRecord {
             name: name.parse().expect("a name"),
             version,
-            password_hash: cheap_hash(password),
+            password_hash: hash.unwrap_or_else(|| cheap_hash(password)),
             enabled: true,
             reply_mode: None,
             valid_from: None,
@@ -100,6 +156,7 @@ impl Manager {
         };
         adjust(&mut record);
         records.users.insert(name.to_owned(), record);
+        version
     }
 
     /// What a user has relayed, by what was reported.
@@ -124,10 +181,7 @@ impl Manager {
     }
 
     pub fn token_with(&self, node: u64, adjust: impl FnOnce(&mut TunnelClaims)) -> String {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970")
-            .as_secs();
+        let now = unix_s();
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&node.to_be_bytes());
         let mut claims = TunnelClaims {
@@ -223,6 +277,45 @@ async fn user(
         .ok_or(StatusCode::NOT_FOUND)
 }
 
+async fn events(
+    State(state): State<Arc<Mutex<Records>>>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, u64>>,
+) -> Result<Json<EventsPage>, StatusCode> {
+    let mut happened = {
+        let records = state.lock().expect("not poisoned");
+        check(&records, &headers)?;
+        records.happened.subscribe()
+    };
+    loop {
+        if let Some(page) = page(&state, query.get("after").copied()) {
+            return Ok(Json(page));
+        }
+        if happened.changed().await.is_err() {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+}
+
+/// What has happened behind a cursor; `None` where it is to be waited for.
+fn page(state: &Mutex<Records>, after: Option<u64>) -> Option<EventsPage> {
+    let mut records = state.lock().expect("not poisoned");
+    let latest = records.events.len() as u64;
+    let gap = std::mem::take(&mut records.gap);
+    let after = after.unwrap_or_default();
+    records.followed = after > 0;
+    let seen = usize::try_from(after).expect("few");
+    let events = match after {
+        0 => Vec::new(),
+        _ => records.events.split_at(seen).1.to_vec(),
+    };
+    (after == 0 || gap || !events.is_empty()).then_some(EventsPage {
+        events,
+        cursor: latest,
+        gap,
+    })
+}
+
 fn check(records: &Records, headers: &HeaderMap) -> Result<(), StatusCode> {
     if records.away {
         return Err(StatusCode::INTERNAL_SERVER_ERROR);
@@ -232,6 +325,23 @@ fn check(records: &Records, headers: &HeaderMap) -> Result<(), StatusCode> {
         Some(value) if value.as_bytes() == expected.as_bytes() => Ok(()),
         _ => Err(StatusCode::UNAUTHORIZED),
     }
+}
+
+/// The time by this machine's clock, in seconds since the Unix epoch.
+pub fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs()
+}
+
+fn verifies(hash: &str, password: &str) -> bool {
+    let Ok(hash) = PasswordHash::new(hash) else {
+        return false;
+    };
+    Argon2::default()
+        .verify_password(password.as_bytes(), &hash)
+        .is_ok()
 }
 
 /// The smallest argon2id there is: tests want its format, not its strength.

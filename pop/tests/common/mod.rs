@@ -77,7 +77,8 @@ impl World {
         let pop = Pop::start(config).expect("the PoP starts");
         let world = Self { manager, pop, data };
         eventually("ready", async || {
-            world.get("/readyz").await.starts_with("HTTP/1.1 200")
+            let is_followed = world.manager.state.lock().expect("not poisoned").followed;
+            is_followed && world.get("/readyz").await.starts_with("HTTP/1.1 200")
         })
         .await;
         world

@@ -6,6 +6,7 @@
 
 mod admin;
 mod block;
+mod events;
 mod ids;
 mod node;
 mod package;
@@ -15,6 +16,7 @@ mod user;
 
 pub use admin::{AdminTokenCreate, AdminTokenCreated, AdminTokenView, Scope};
 pub use block::{BlockCreate, BlockTarget, BlockView};
+pub use events::{Change, Event, EventsPage};
 pub use ids::{IdError, LabelName, NodeId, Note, PopId, Region, UserName};
 pub use node::{
     Assignment, AssignmentRequest, Challenge, EnrolRequest, EnrolResponse, EnrolmentKey,

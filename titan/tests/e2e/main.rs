@@ -7,6 +7,7 @@ mod apart;
 mod bulk;
 mod client;
 mod departures;
+mod enforcement;
 mod failures;
 mod harness;
 mod http;

@@ -168,6 +168,11 @@ impl Network {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// Runs an operator's command that has nothing to say.
+    pub(crate) fn order(&self, args: &[&str]) {
+        titan_output(&self.at, self.dir.path(), args);
+    }
+
     /// Runs an operator's command and gives what it prints.
     pub(crate) fn titan(&self, args: &[&str]) -> Value {
         titan(&self.at, self.dir.path(), args)
@@ -224,12 +229,15 @@ fn start(program: &str, name: &str, config: &str, dir: &Path) -> Process {
 }
 
 fn titan(at: &Addresses, dir: &Path, args: &[&str]) -> Value {
+    serde_json::from_slice(&titan_output(at, dir, args)).expect("JSON")
+}
+
+fn titan_output(at: &Addresses, dir: &Path, args: &[&str]) -> Vec<u8> {
     let mut command = Command::new(binary("titan"));
     command
         .args(args)
         .args(["--json", "--manager", &format!("http://{}", at.manager)]);
-    let output = run(command.arg("--token-file").arg(dir.join("admin-token")));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    run(command.arg("--token-file").arg(dir.join("admin-token"))).stdout
 }
 
 fn text(value: &Value, field: &str) -> String {

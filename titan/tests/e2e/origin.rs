@@ -9,6 +9,7 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
 /// A TCP server that runs `serve` for every connection, on a thread each. It ends with the test.
@@ -70,6 +71,20 @@ pub(crate) fn watching() -> (SocketAddr, mpsc::Receiver<io::Result<()>>) {
 /// Sends bytes for as long as somebody takes them.
 pub(crate) fn endless() -> SocketAddr {
     start(|mut stream| while stream.write_all(&[b'x'; 16 * 1024]).is_ok() {})
+}
+
+/// Answers any HTTP request with a download of a terabyte, a megabyte of it a second.
+pub(crate) fn steady_download() -> SocketAddr {
+    start(|mut stream| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n";
+        let mut sent = stream
+            .read(&mut [0; 4096])
+            .and(stream.write_all(head.as_bytes()));
+        while sent.is_ok() {
+            thread::sleep(Duration::from_millis(10));
+            sent = stream.write_all(&[b'x'; 10_000]);
+        }
+    })
 }
 
 /// Reads each request to its end and tells it. The first one is never answered, every other one

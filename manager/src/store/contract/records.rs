@@ -330,7 +330,7 @@ pub(in crate::store) async fn the_signing_key_stays(fixture: &impl Fixture) {
     assert_eq!(store.signing_key([2; 32]).await.expect("write"), [1; 32]);
 }
 
-fn name(text: &str) -> UserName {
+pub(super) fn name(text: &str) -> UserName {
     text.parse().expect("a user name")
 }
 

@@ -23,7 +23,8 @@ use async_trait::async_trait;
 use rand::RngExt;
 use redb::Database;
 use titan_proto::control::{
-    NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream, UsageTotals, UserName,
+    Change, Event, NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream,
+    UsageTotals, UserName,
 };
 use tokio::{task::spawn_blocking, time::Instant};
 
@@ -162,6 +163,8 @@ impl Store for EmbeddedStore {
                 usage::restart_package(writer, &name)?;
             }
             writer.put(USERS, name.as_str(), &user)?;
+            let version = user.version;
+            writer.append_event(Change::UserChanged { name, version }, limits::MAX_EVENTS)?;
             Ok(UserUpdated::Done(user))
         })
         .await
@@ -169,8 +172,14 @@ impl Store for EmbeddedStore {
 
     async fn delete_user(&self, name: &UserName) -> Result<bool> {
         let name = name.clone();
-        self.write(move |writer| writer.remove(USERS, name.as_str()))
-            .await
+        self.write(move |writer| {
+            let found = writer.remove(USERS, name.as_str())?;
+            if found {
+                writer.append_event(Change::UserDeleted { name }, limits::MAX_EVENTS)?;
+            }
+            Ok(found)
+        })
+        .await
     }
 
     async fn enrol_node(&self, node: Node) -> Result<Node> {
@@ -231,8 +240,34 @@ impl Store for EmbeddedStore {
     }
 
     async fn delete_node(&self, id: NodeId) -> Result<bool> {
-        self.write(move |writer| writer.remove(NODES, &id.to_string()))
+        self.write(move |writer| {
+            let found = writer.remove(NODES, &id.to_string())?;
+            if found {
+                writer.append_event(Change::NodeDeleted { node: id }, limits::MAX_EVENTS)?;
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn kick_node(&self, id: NodeId) -> Result<bool> {
+        self.write(move |writer| {
+            let found = writer.get::<Node>(NODES, &id.to_string())?.is_some();
+            if found {
+                writer.append_event(Change::NodeKicked { node: id }, limits::MAX_EVENTS)?;
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn events_after(&self, cursor: u64, limit: usize) -> Result<Option<Vec<Event>>> {
+        self.read(move |reader| reader.events_after(cursor, limit))
             .await
+    }
+
+    async fn latest_event(&self) -> Result<u64> {
+        self.read(Reader::latest_event).await
     }
 
     async fn create_pop(&self, pop: Pop) -> Result<bool> {

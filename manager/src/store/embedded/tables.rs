@@ -5,11 +5,12 @@ use redb::{
     TableDefinition, TableHandle, WriteTransaction,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use titan_proto::control::{Change, Event};
 
 use super::{usage, usage_snapshot};
 use crate::{
     error::StoreError,
-    store::{Result, snapshot::Snapshot},
+    store::{Result, UnixTime, snapshot::Snapshot},
 };
 
 /// A table of records: key → JSON.
@@ -44,12 +45,17 @@ const TABLES: [Records; 8] = [
     KEYED_REQUESTS_BY_EXPIRY,
 ];
 
-/// `schema` and `version`, see below.
+/// `Event` by cursor.
+const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+
+/// `schema`, `version` and `event`, see below.
 const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
 /// Layout of all tables; another number means another layout.
 const SCHEMA: (&str, u64) = ("schema", 1);
 /// The last version given to any user. Never goes back, so that no user meets a version twice.
 const VERSION: &str = "version";
+/// The cursor of the last event.
+const EVENT: &str = "event";
 
 /// `signing_key`: an Ed25519 seed.
 const SECRETS: TableDefinition<&str, [u8; 32]> = TableDefinition::new("secrets");
@@ -125,7 +131,8 @@ impl Reader {
 
     fn check_tables(&self) -> Result<()> {
         let records = TABLES.map(|table| table.name().to_owned());
-        let others = [COUNTERS.name().to_owned(), SECRETS.name().to_owned()];
+        // Events are for PoPs that know a cursor of this store: there are none where all goes.
+        let others = [COUNTERS.name(), SECRETS.name(), EVENTS.name()].map(str::to_owned);
         let known: Vec<_> = records
             .into_iter()
             .chain(others)
@@ -139,6 +146,30 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// The cursor of the last event.
+    pub(super) fn latest_event(&self) -> Result<u64> {
+        let counters = self.0.open_table(COUNTERS)?;
+        Ok(counters.get(EVENT)?.map_or(0, |last| last.value()))
+    }
+
+    /// Up to `limit` events behind `cursor`; `None` where some of them are gone or it is none of ours.
+    pub(super) fn events_after(&self, cursor: u64, limit: usize) -> Result<Option<Vec<Event>>> {
+        let latest = self.latest_event()?;
+        if cursor >= latest {
+            return Ok((cursor == latest).then(Vec::new));
+        }
+        let mut events = Vec::new();
+        let records = self.0.open_table(EVENTS)?;
+        for entry in records.range(cursor + 1..)?.take(limit) {
+            let (key, value) = entry?;
+            if key.value() != cursor + 1 + events.len() as u64 {
+                return Ok(None);
+            }
+            events.push(decode_event(key.value(), value.value())?);
+        }
+        Ok(Some(events))
     }
 }
 
@@ -165,6 +196,7 @@ impl Writer {
         }
         counters.insert(key, known)?;
         self.0.open_table(SECRETS)?;
+        self.0.open_table(EVENTS)?;
         for table in TABLES {
             self.0.open_table(table)?;
         }
@@ -236,6 +268,20 @@ impl Writer {
         Ok(version)
     }
 
+    /// Adds an event behind the last and forgets the one that is `kept` events older.
+    pub(super) fn append_event(&self, change: Change, kept: u64) -> Result<()> {
+        let mut counters = self.0.open_table(COUNTERS)?;
+        let cursor = counters.get(EVENT)?.map_or(0, |last| last.value()) + 1;
+        counters.insert(EVENT, cursor)?;
+        let at = UnixTime::now().0;
+        let event = Event { cursor, at, change };
+        let value = serde_json::to_vec(&event).map_err(|source| bad_event(cursor, source))?;
+        let mut events = self.0.open_table(EVENTS)?;
+        events.insert(cursor, value.as_slice())?;
+        events.remove(cursor.saturating_sub(kept))?;
+        Ok(())
+    }
+
     /// The stored signing key, which `candidate` becomes if there is none.
     pub(super) fn signing_key_or(&self, candidate: [u8; 32]) -> Result<[u8; 32]> {
         let mut secrets = self.0.open_table(SECRETS)?;
@@ -262,6 +308,18 @@ fn decode<T: DeserializeOwned>(table: Records, key: &str, value: &[u8]) -> Resul
     serde_json::from_slice(value).map_err(|source| bad_record(table, key, source))
 }
 
+fn decode_event(cursor: u64, value: &[u8]) -> Result<Event> {
+    serde_json::from_slice(value).map_err(|source| bad_event(cursor, source))
+}
+
+fn bad_event(cursor: u64, source: serde_json::Error) -> StoreError {
+    StoreError::Record {
+        table: EVENTS.name().into(),
+        key: cursor.to_string(),
+        source,
+    }
+}
+
 fn bad_record(table: Records, key: &str, source: serde_json::Error) -> StoreError {
     StoreError::Record {
         table: table.name().into(),
@@ -275,6 +333,32 @@ pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn old_events_are_forgotten_and_a_gap_is_told() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        let database = Database::create(dir.path().join("store")).expect("a store");
+        let writer = Writer::begin(&database).expect("no other writer");
+        writer.prepare().expect("tables");
+        for version in 1..=10 {
+            let name = "alice".parse().expect("a name");
+            let change = Change::UserChanged { name, version };
+            writer.append_event(change, 4).expect("written");
+        }
+        writer.commit().expect("durable");
+        let reader = Reader::begin(&database).expect("readable");
+        let cursors = |after| {
+            let events = reader.events_after(after, 3).expect("read");
+            events.map(|events| events.iter().map(|event| event.cursor).collect::<Vec<_>>())
+        };
+        assert_eq!(reader.latest_event().expect("read"), 10);
+        assert_eq!(cursors(0), None);
+        assert_eq!(cursors(5), None);
+        assert_eq!(cursors(6), Some(vec![7, 8, 9]), "no more than asked for");
+        assert_eq!(cursors(9), Some(vec![10]));
+        assert_eq!(cursors(10), Some(vec![]));
+        assert_eq!(cursors(11), None, "of another store");
+    }
 
     /// Makes the file at `path` look as if another version had written it.
     pub(in super::super) fn set_schema(path: &Path, number: u64) {

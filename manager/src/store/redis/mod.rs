@@ -5,6 +5,7 @@
 //! a manager warns at its start where it finds otherwise.
 
 mod endpoint;
+mod events;
 mod fitness;
 mod import;
 mod keys;
@@ -21,12 +22,13 @@ mod usage_import;
 mod usage_view;
 mod users;
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicUsize, time::Duration};
 
 use async_trait::async_trait;
 use redis::cmd;
 use titan_proto::control::{
-    NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream, UsageTotals, UserName,
+    Change, Event, NodeId, PopId, UsageBatch, UsagePoint, UsageResolution, UsageStream,
+    UsageTotals, UserName,
 };
 
 use super::{
@@ -42,6 +44,8 @@ use names::{ADMIN_TOKENS, BLOCKS, ENROLMENT_KEYS, NODES, Names, POPS, USERS};
 pub(crate) struct RedisStore {
     link: Link,
     names: Names,
+    /// The outbox of events to look into next.
+    next_outbox: AtomicUsize,
 }
 
 impl RedisStore {
@@ -60,6 +64,7 @@ impl RedisStore {
         Ok(Self {
             link: Link::new(url)?,
             names: Names::new(url.prefix.clone()),
+            next_outbox: AtomicUsize::new(0),
         })
     }
 }
@@ -96,7 +101,8 @@ impl Store for RedisStore {
     }
 
     async fn delete_user(&self, name: &UserName) -> Result<bool> {
-        self.remove(USERS, name.as_str()).await
+        let change = Change::UserDeleted { name: name.clone() };
+        self.remove_telling(USERS, name.as_str(), &change).await
     }
 
     async fn enrol_node(&self, node: Node) -> Result<Node> {
@@ -117,7 +123,20 @@ impl Store for RedisStore {
     }
 
     async fn delete_node(&self, id: NodeId) -> Result<bool> {
-        self.remove(NODES, &id.to_string()).await
+        let change = Change::NodeDeleted { node: id };
+        self.remove_telling(NODES, &id.to_string(), &change).await
+    }
+
+    async fn kick_node(&self, id: NodeId) -> Result<bool> {
+        self.kick(id).await
+    }
+
+    async fn events_after(&self, cursor: u64, limit: usize) -> Result<Option<Vec<Event>>> {
+        self.events_behind(cursor, limit).await
+    }
+
+    async fn latest_event(&self) -> Result<u64> {
+        self.last_event().await
     }
 
     async fn create_pop(&self, pop: Pop) -> Result<bool> {

@@ -125,6 +125,16 @@ impl Names {
         self.key(&format!("{{pop:{pop}}}:streams"))
     }
 
+    /// Stream: what happened in this part of the table and is not in the log yet.
+    pub(super) fn outbox(&self, table: Table, shard: u8) -> String {
+        self.key(&format!("{{{}:{shard}}}:outbox", table.name))
+    }
+
+    /// Stream: what PoPs must hear.
+    pub(super) fn events(&self) -> String {
+        self.key("events")
+    }
+
     /// Text: the Ed25519 seed that tunnel tokens are signed with.
     pub(super) fn signing_key(&self) -> String {
         self.key("signing-key")

@@ -52,6 +52,16 @@ scripts! {
     CREATE_USER = "create_user";
     /// Replaces a user who still has the version that the caller has read.
     UPDATE_USER = "update_user";
+    /// Removes a record and tells of it.
+    REMOVE_TELLING = "remove_telling";
+    /// Tells of a record.
+    TELL = "tell";
+    /// Appends events to the log.
+    APPEND_EVENTS = "append_events";
+    /// The events behind a cursor.
+    EVENTS_AFTER = "events_after";
+    /// The events that were left in an outbox.
+    OVERDUE_EVENTS = "overdue_events";
     /// Removes a PoP and what it said.
     DELETE_POP = "delete_pop";
     /// Remembers for nodes that they were seen on a PoP.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::StoreError,
     limits,
-    store::{NewUser, Result, User, UserChange, UserUpdated},
+    store::{NewUser, Result, UnixTime, User, UserChange, UserUpdated},
 };
 
 /// Stands in the JSON, where the true version stands before it.
@@ -73,14 +73,18 @@ impl RedisStore {
                 self.names.records(USERS, shard),
                 self.names.user_version(shard),
                 self.names.usage(shard, name),
+                self.names.outbox(USERS, shard),
             ];
             let call = ScriptCall::new(&UPDATE_USER, keys).arg(name).number(read);
             let call = call
                 .arg(encode(USERS, name, &user)?)
                 .number(begins_anew.into());
-            let version: u64 = self.link.run(call).await?;
-            if version != NO_VERSION {
-                return Ok(UserUpdated::Done(User { version, ..user }));
+            let at = UnixTime::now();
+            let call = call.number(at.0).number(limits::MAX_EVENTS);
+            if let Some((version, place)) = self.link.run::<Option<_>>(call).await? {
+                let user = User { version, ..user };
+                self.tell_of_user(shard, place, at, &user).await?;
+                return Ok(UserUpdated::Done(user));
             }
         }
         Err(StoreError::Contended(name.into()))

@@ -35,19 +35,21 @@ use self::{
 };
 use super::{
     Manager,
+    accounts::announce,
     manager::{ManagerError, UsageError},
 };
 use crate::{
     limits::{COLLECT_GRACE, MANAGER_TIMEOUT, REPORT_INTERVAL, REPORT_RETRY},
     mesh::{Mesh, News, Report},
     metrics::{Metrics, UsageMetrics},
-    users::UsageDelta,
+    users::{Accounts, Moment, UsageDelta},
 };
 
 /// The task that writes batches and sends them.
 pub(super) struct Usage {
     manager: Manager,
     mesh: Mesh,
+    accounts: Arc<Accounts>,
     metrics: Arc<Metrics>,
     spool: Arc<Mutex<Spool>>,
     /// Bytes of the spool from which on no new sessions are let in.
@@ -74,6 +76,7 @@ impl Usage {
     pub(super) fn new(
         manager: Manager,
         mesh: Mesh,
+        accounts: Arc<Accounts>,
         metrics: Arc<Metrics>,
         spool: Spool,
         bound: u64,
@@ -83,6 +86,7 @@ impl Usage {
         Self {
             manager,
             mesh,
+            accounts,
             metrics,
             spool: Arc::new(Mutex::new(spool)),
             bound,
@@ -252,6 +256,12 @@ impl Usage {
     /// Gets the newest records of users who may relay no more, so that they are let in no more.
     fn heed(&mut self, reply: UsageReply) {
         for user in reply.users {
+            if let Some(bytes) = user.bytes_left {
+                let account = self
+                    .accounts
+                    .set_bytes_left(&user.name, bytes, Moment::now());
+                account.inspect(|account| announce(&self.mesh, account));
+            }
             let has_ended = user.state != UserState::Active || user.bytes_left == Some(0);
             if !has_ended {
                 self.ended.remove(&user.name);

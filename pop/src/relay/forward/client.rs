@@ -142,6 +142,11 @@ impl Client {
         }
     }
 
+    /// The client sees a reset when its connection closes.
+    pub fn reset_on_close(&self) {
+        self.socket.reset_on_close(true);
+    }
+
     /// Ends the connection so that nothing it carried is taken for complete.
     pub(super) fn reset(self) {
         self.socket.reset();

@@ -1,6 +1,6 @@
 //! One request and its response: two directions that know of each other.
 
-use std::{cell::Cell, pin::pin, rc::Rc, time::Instant};
+use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Instant};
 
 use titan_proto::{http::Persistence, mux::Reset, reason::Reason};
 
@@ -12,10 +12,10 @@ use crate::{
     relay::{
         kept::KeptContent,
         linger::Linger,
-        link::{client_gone, half_open},
+        link::{Broken, client_gone, half_open},
+        meter::Meter,
     },
     tunnel::{Core, Session},
-    users::Metered,
 };
 
 /// How far an exchange has come.
@@ -56,7 +56,8 @@ pub(super) struct Exchange<'a> {
     pub(super) linger: Linger,
     /// What another edge would need beyond the head, until the server has said something.
     pub(super) kept: KeptContent,
-    meter: Metered,
+    /// What its user may do.
+    pub(super) meter: Meter,
     order: &'a RequestOrder,
     open_by: Instant,
     milestones: Cell<Milestones>,
@@ -78,7 +79,7 @@ impl<'a> Exchange<'a> {
             session,
             linger: Linger::new(core.config.linger()),
             kept: KeptContent::new(core),
-            meter: core.meters.hold(&order.user),
+            meter: Meter::new(core, Arc::clone(&order.seat)),
             order,
             open_by,
             milestones: Cell::default(),
@@ -99,7 +100,13 @@ impl<'a> Exchange<'a> {
             pin!(half_open(&self.linger, self.socket)),
             pin!(self.unopened()),
         );
-        let given_up = pin!(race(quiet, unopened));
+        let (given_up, ended) = (pin!(race(quiet, unopened)), pin!(self.meter.ended()));
+        let given_up = pin!(async {
+            match race(given_up, ended).await {
+                Either::First(given_up) => given_up,
+                Either::Second(reason) => Either::First(Broken::User(reason)),
+            }
+        });
         match race(exchange, given_up).await {
             Either::First(Either::First(Err(failure))) => Err(failure),
             Either::First(Either::First(Ok(never))) => match never {},
@@ -128,14 +135,12 @@ impl<'a> Exchange<'a> {
         self.note(|milestones| milestones.sent = sent);
         let counted = self.order.counted.max(before);
         let new = sent.saturating_sub(counted);
-        self.core.metrics.bytes_up.add(new);
-        self.meter.count_up(new);
+        self.meter.moved_up(usize::try_from(new).unwrap_or(bytes));
     }
 
     /// Counts bytes of the response that the client's socket has taken.
     pub(super) fn count_down(&self, bytes: usize) {
-        self.core.metrics.bytes_down.add(bytes as u64);
-        self.meter.count_down(bytes as u64);
+        self.meter.moved_down(bytes);
     }
 
     /// Whether the client's connection can serve another request behind a response that begins

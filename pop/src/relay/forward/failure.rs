@@ -28,6 +28,9 @@ pub(super) enum Failure {
     /// The origin server's response is malformed.
     #[error(transparent)]
     Response(#[from] ResponseError),
+    /// The user may not go on.
+    #[error("{0}")]
+    User(Reason),
     /// The client had ended its direction, and nothing moved.
     #[error("nothing moved after the client had ended its direction")]
     Idle,
@@ -44,6 +47,7 @@ impl From<Broken> for Failure {
         match broken {
             Broken::Client(error) => Self::Client(error),
             Broken::Session(reset) => Self::Session(reset),
+            Broken::User(reason) => Self::User(reason),
             Broken::Idle => Self::Idle,
         }
     }
@@ -58,6 +62,7 @@ impl Failure {
             Self::Session(reset) => reset.reason,
             Self::Cut => Reason::TargetReset,
             Self::Response(_) => Reason::BadResponse,
+            Self::User(reason) => *reason,
             Self::Idle => Reason::Idle,
         }
     }
@@ -66,6 +71,7 @@ impl Failure {
     pub(super) fn detail(&self) -> Cow<'_, str> {
         match self {
             Self::Session(reset) => Cow::Borrowed(&reset.text),
+            Self::User(_) => Cow::Borrowed(""),
             other => Cow::Owned(other.to_string()),
         }
     }

@@ -20,10 +20,10 @@ mod outgoing;
 mod request;
 mod response;
 
-use std::{rc::Rc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use titan_proto::{
-    control::{ReplyMode, UserName},
+    control::ReplyMode,
     http::{Persistence, error_response},
     mux::Reset,
     reason::Reason,
@@ -41,6 +41,7 @@ use crate::{
     metrics::ClientClose,
     net::{Socket, spawn_guarded},
     tunnel::Core,
+    users::Seat,
 };
 
 /// Carries one request of a client of this shard. Gives the client back where its connection is
@@ -116,7 +117,7 @@ async fn attempt(
     drop(exchange);
     match outcome {
         Ok(Done::Switched) => {
-            switch(core, client, origin, &order.user);
+            switch(core, client, origin, Arc::clone(&order.seat));
             Attempt::Over(None)
         }
         Ok(Done::Complete(persistence, end)) => {
@@ -213,16 +214,16 @@ async fn answer(
 }
 
 /// Leaves the connection to the two ends, which speak WebSocket from here on.
-fn switch(core: &Rc<Core>, client: Client, origin: Origin, user: &UserName) {
+fn switch(core: &Rc<Core>, client: Client, origin: Origin, seat: Arc<Seat>) {
     let (socket, bytes) = client.into_parts();
     let link = Link::resume(
         Rc::clone(core),
         socket,
         origin.session,
-        core.meters.hold(user),
+        seat,
         Answer::HttpUpgraded,
     );
-    link.count_up(bytes.len());
+    link.meter.moved_up(bytes.len());
     let ended = false;
     let early = Early { bytes, ended };
     spawn_guarded(

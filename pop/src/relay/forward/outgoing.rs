@@ -37,9 +37,13 @@ impl Outgoing {
         self.chunks.is_empty()
     }
 
-    /// Whether one write would take more.
-    pub(super) fn has_room(&self) -> bool {
-        self.len < CLIENT_WRITE_BATCH && self.chunks.len() < WRITE_SLICES
+    /// Bytes that one write would still take.
+    pub(super) fn room(&self, quantum: Option<usize>) -> usize {
+        let most = quantum.unwrap_or(CLIENT_WRITE_BATCH);
+        match self.chunks.len() < WRITE_SLICES {
+            true => most.saturating_sub(self.len),
+            false => 0,
+        }
     }
 
     /// Writes everything, waiting for the client as often as it takes.

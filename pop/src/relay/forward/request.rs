@@ -91,6 +91,7 @@ impl Upload<'_> {
                 continue;
             }
             self.exchange.socket.readable().await?;
+            self.exchange.meter.turn_up(self.exchange.socket).await?;
             self.burst(unread)?;
         }
         Ok(())
@@ -98,8 +99,11 @@ impl Upload<'_> {
 
     /// Sends what the client has sent, within bounds.
     fn burst(&mut self, unread: &mut Unread) -> Result<(), Failure> {
-        for _ in 0..READ_BURST {
-            let room = self.room();
+        // A user with a rate has a turn for one quantum.
+        let quantum = self.exchange.meter.up().quantum();
+        let reads = if quantum.is_some() { 1 } else { READ_BURST };
+        for _ in 0..reads {
+            let room = self.room().min(quantum.unwrap_or(usize::MAX));
             if room == 0 {
                 break;
             }

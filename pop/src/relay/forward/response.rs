@@ -76,13 +76,26 @@ async fn final_head(
 
 /// The next bytes from the origin server; its end is an error here.
 async fn receive(exchange: &Exchange<'_>) -> Result<Bytes, Failure> {
+    exchange.meter.down().turn().await;
+    let most = exchange.meter.down().quantum().unwrap_or(usize::MAX);
     loop {
-        match exchange.session.receive() {
+        match receive_some(exchange, most) {
             Some(Received::Data(bytes)) => return Ok(bytes),
             Some(Received::End) => return Err(Failure::Cut),
             None => exchange.session.readable().await?,
         }
     }
+}
+
+/// What the session has, cut where it is more than the client's turn.
+fn receive_some(exchange: &Exchange<'_>, most: usize) -> Option<Received> {
+    let mut received = exchange.session.receive();
+    if let Some(Received::Data(bytes)) = &mut received
+        && bytes.len() > most
+    {
+        exchange.session.put_back(bytes.split_off(most));
+    }
+    received
 }
 
 /// The content of a response on its way.
@@ -98,6 +111,8 @@ struct Download<'a> {
 impl Download<'_> {
     async fn run(&mut self) -> Result<(), Failure> {
         loop {
+            // Until its turn comes, what the client is owed stays in the session's window.
+            self.exchange.meter.down().turn().await;
             self.gather()?;
             if !self.outgoing.is_empty() {
                 self.outgoing.flush(self.exchange).await?;
@@ -111,8 +126,13 @@ impl Download<'_> {
 
     /// Takes what the session has, within bounds.
     fn gather(&mut self) -> Result<(), Failure> {
-        while !self.is_over() && self.outgoing.has_room() {
-            match self.exchange.session.receive() {
+        let quantum = self.exchange.meter.down().quantum();
+        while !self.is_over() {
+            let most = match self.outgoing.room(quantum) {
+                0 => break,
+                room => quantum.map_or(usize::MAX, |_| room),
+            };
+            match receive_some(self.exchange, most) {
                 Some(Received::Data(bytes)) => self.take(bytes)?,
                 Some(Received::End) => self.ended()?,
                 None => break,

@@ -188,6 +188,12 @@ async fn every_kind_of_key_is_documented_and_every_documented_kind_exists() {
         .await
         .expect("write");
 
+    store.kick_node(node.id).await.expect("write");
+    let alice = "alice".parse().expect("a name");
+    store
+        .update_user(&alice, None, UserChange::default())
+        .await
+        .expect("write");
     let met = inventory.check().await;
     let all = table()
         .into_iter()

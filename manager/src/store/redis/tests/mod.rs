@@ -2,6 +2,7 @@
 
 mod contract;
 mod documented;
+mod events;
 mod faults;
 mod presence;
 mod usage;
