@@ -102,7 +102,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// what follows that cursor.
     ///
     /// An operation that changes or deletes a user, and one that kicks or deletes a node, writes its
-    /// event itself, in the same transaction. The last [`limits::MAX_EVENTS`](crate::limits::MAX_EVENTS)
+    /// event itself, in the same transaction: none is lost, though one may be told late or twice where a
+    /// manager or a part of the store failed. The last [`limits::MAX_EVENTS`](crate::limits::MAX_EVENTS)
     /// are kept at least.
     async fn events_after(&self, cursor: u64, limit: usize) -> Result<Option<Vec<Event>>>;
     /// The cursor of the last event; 0 before the first.
@@ -199,7 +200,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// A stream's first batch makes it the current one of its PoP: of former ones no sessions run
     /// any more. Streams are remembered for good, because a batch may be sent again at any time.
     ///
-    /// A store whose users do not lie together may count user by user, if it remembers for each user
+    /// A store whose users do not lie together may count part by part, if it remembers for each part
     /// the last sequence of each (PoP, stream) and raises that of the PoP when all are counted: so a
     /// batch that was counted in part is completed when it is sent again.
     async fn apply_usage(

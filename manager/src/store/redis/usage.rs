@@ -158,16 +158,13 @@ fn turn_of(sequence: u64, last: u64) -> UsageApplied {
     }
 }
 
-/// What Redis can add: no honest PoP relays more in a second.
-fn addend(number: u64) -> u64 {
+/// What Redis can add, and add to: up to 2^63 - 1, which no honest PoP gets to.
+pub(super) fn addend(number: u64) -> u64 {
     number.min(i64::MAX.unsigned_abs())
 }
 
 /// Items by the part of the table of users that their user lies in, in their order.
-pub(super) fn by_shard<'a, T>(
-    items: &'a [T],
-    name: impl Fn(&T) -> &UserName,
-) -> Vec<(u8, Vec<&'a T>)> {
+pub(super) fn by_shard<T>(items: &[T], name: impl Fn(&T) -> &UserName) -> Vec<(u8, Vec<&T>)> {
     let mut of_shard = vec![Vec::new(); USERS.shards.into()];
     for item in items {
         of_shard[usize::from(USERS.shard_of(name(item).as_str()))].push(item);

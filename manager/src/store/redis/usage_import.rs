@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream::iter};
 use redis::{Cmd, cmd};
 use titan_proto::control::{UsagePoint, UsageResolution, UserName};
 
-use super::{RedisStore, names::USERS};
+use super::{RedisStore, names::USERS, usage::addend};
 use crate::{
     limits,
     store::{
@@ -68,9 +68,11 @@ impl RedisStore {
         let mut put = cmd("HSET");
         put.arg(self.usage_key(&totals.name));
         for (since, sums) in [("total", totals.total), ("package", totals.package)] {
-            put.arg(format!("{since}-up")).arg(sums.up_bytes);
-            put.arg(format!("{since}-down")).arg(sums.down_bytes);
-            put.arg(format!("{since}-sessions")).arg(sums.sessions);
+            put.arg(format!("{since}-up")).arg(addend(sums.up_bytes));
+            put.arg(format!("{since}-down"))
+                .arg(addend(sums.down_bytes));
+            put.arg(format!("{since}-sessions"))
+                .arg(addend(sums.sessions));
         }
         vec![put]
     }

@@ -49,12 +49,9 @@ for index = counted - before + 1, users do
 end
 
 local function sum_of_point(known, more)
-  local sums = {}
-  for number in string.gmatch(known or '0 0 0', '%d+') do
-    local sum = math.min(tonumber(number) + tonumber(more[#sums + 1]), MOST_OF_POINT)
-    sums[#sums + 1] = string.format('%.0f', sum)
-  end
-  return table.concat(sums, ' ')
+  local up, down, sessions = string.match(known or '0 0 0', '^(%d+) (%d+) (%d+)$')
+  return string.format('%.0f %.0f %.0f', math.min(up + more[1], MOST_OF_POINT),
+    math.min(down + more[2], MOST_OF_POINT), math.min(sessions + more[3], MOST_OF_POINT))
 end
 
 local past = {}
