@@ -257,6 +257,9 @@ pub(crate) const REDIS_USAGE_BATCH: usize = 100;
 /// is looked into every two seconds.
 pub(crate) const REDIS_OUTBOXES_AT_ONCE: usize = 4;
 
+/// Longest that such looks may keep the answer waiting: PoPs hear of everything else meanwhile.
+pub(crate) const REDIS_OVERDUE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// From this age on an event in an outbox was left there, and is anybody's to pass on: a little
 /// longer than Redis may take to answer the one who wrote it.
 pub(crate) const REDIS_EVENT_OVERDUE: Duration = Duration::from_secs(4);

