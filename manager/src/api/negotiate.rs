@@ -14,8 +14,8 @@ pub(super) const JSON: &str = "application/json";
 /// See [`JSON`].
 pub(super) const CSV: &str = "text/csv";
 
-/// The route that answers in CSV as well.
-const CSV_ROUTE: &str = "/api/v1/nodes";
+/// The routes that answer in CSV as well.
+const CSV_ROUTES: [&str; 2] = ["/api/v1/nodes", "/api/v1/users/{name}/usage/series"];
 /// Below it everything answers in JSON.
 const JSON_ROUTES: &str = "/api/";
 
@@ -26,7 +26,8 @@ pub(super) async fn negotiate(request: Request, next: Next) -> Response {
     // A removal has nothing to tell.
     let answers = route.starts_with(JSON_ROUTES) && request.method() != Method::DELETE;
     let headers = request.headers();
-    let is_fine = quality(headers, JSON) > 0 || (route == CSV_ROUTE && quality(headers, CSV) > 0);
+    let is_fine =
+        quality(headers, JSON) > 0 || (CSV_ROUTES.contains(&route) && quality(headers, CSV) > 0);
     if answers && !is_fine {
         let detail = format!("this route answers in {JSON}, which Accept excludes");
         return ApiProblem::new(StatusCode::NOT_ACCEPTABLE, detail).into_response();

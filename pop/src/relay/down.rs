@@ -13,6 +13,7 @@ use crate::limits::{CLIENT_WRITE_BATCH, WRITE_SLICES};
 pub(super) async fn run(link: &Link) -> Result<(), Broken> {
     let mut ended = false;
     while !ended {
+        link.meter.check()?;
         // Until its turn comes, what the client is owed stays in the session's window.
         link.meter.down().turn().await;
         let mut batch = Batch::gather(link);

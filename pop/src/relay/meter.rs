@@ -70,6 +70,13 @@ impl Meter {
         self.tell(self.member.moved(self.down(), bytes));
     }
 
+    /// Ends a direction that would go on without waiting for anything: a package is used up at once.
+    pub(super) fn check(&self) -> Result<(), Broken> {
+        self.member
+            .used_up()
+            .map_or(Ok(()), |reason| Err(Broken::User(reason)))
+    }
+
     /// Waits until the session must end for what its user may not do any more.
     pub(super) async fn ended(&self) -> Reason {
         self.member.ended().await

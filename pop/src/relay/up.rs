@@ -107,6 +107,7 @@ impl<'a> Up<'a> {
             match self.link.client.try_recv(&mut buffer, room)? {
                 Received::Bytes(n) => {
                     self.pass_on(room, n, buffer)?;
+                    self.link.meter.check()?;
                     if n < room {
                         break;
                     }

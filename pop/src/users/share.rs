@@ -188,6 +188,14 @@ impl Member {
         self.share.spend(bytes)
     }
 
+    /// Why not one byte more may move, where what has moved so far is the reason.
+    pub fn used_up(&self) -> Option<Reason> {
+        if self.share.is_free.get() {
+            return None;
+        }
+        self.account().ended()
+    }
+
     /// Waits until the session must end for what its user may not do any more.
     pub async fn ended(&self) -> Reason {
         loop {
