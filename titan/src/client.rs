@@ -91,13 +91,6 @@ impl Client {
         Ok(response.text().await?)
     }
 
-    /// Lets something be done that answers nothing.
-    pub(crate) async fn order(&self, path: &str) -> anyhow::Result<()> {
-        self.send(self.request(Method::POST, path))
-            .await
-            .map(|_| ())
-    }
-
     /// Every item of the list at `path`, page by page.
     pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Vec<T>> {
         self.list_where(path, &[]).await
