@@ -50,9 +50,10 @@ impl Events {
             .send_modify(|stream| stream.is_stopping = true);
     }
 
-    /// Looks for events for as long as it is polled: at once for those of this manager, a moment later
+    /// Looks for events until the manager stops: at once for those of this manager, a moment later
     /// for those of others on the same store.
     pub(crate) async fn follow(self, store: Arc<dyn Store>) {
+        let mut stream = self.0.stream.subscribe();
         loop {
             match store.latest_event().await {
                 Ok(latest) => self.note(latest),
@@ -61,6 +62,7 @@ impl Events {
             tokio::select! {
                 () = self.0.nudged.notified() => {}
                 () = sleep(limits::EVENTS_POLL) => {}
+                _ = stream.wait_for(|stream| stream.is_stopping) => return,
             }
         }
     }

@@ -86,7 +86,8 @@ impl Server {
             events.stop();
         };
         connections::serve(self.listener, api::router(app), shutdown).await;
-        follower.abort();
+        // Not aborted: it may be in the middle of a look, which would hold the store a moment longer.
+        let _ = follower.await;
         tracing::info!("manager stopped");
     }
 }
