@@ -114,7 +114,15 @@ impl Network {
 
     /// Starts the second PoP, the same as the last time.
     pub(crate) fn start_second_pop(&self, at: &Addresses) -> Process {
-        start_pop(at, self.dir.path(), "second", &self.settings.pop)
+        let process = start_pop(at, self.dir.path(), "second", &self.settings.pop);
+        // An edge that asks before the manager has heard of it goes elsewhere, and stays there.
+        wait_for("the second PoP's first heartbeat", || {
+            let pops = self.titan(&["pop", "list"]);
+            let mut pops = pops.as_array()?.iter();
+            pops.any(|pop| pop["id"] == "second" && pop["online"] == true)
+                .then_some(())
+        });
+        process
     }
 
     /// Starts the edge of that name, the same node as the last time.
